@@ -1,0 +1,105 @@
+"""``mbert-export``: the export with its progress and its summary."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mbert.errors import MbertError
+from mbert.model import DEFAULT_CHECKPOINT, TASKS
+from mbert.runtime.manifest import Manifest
+
+from .convert import convert
+
+
+class Steps:
+    """Shows each step while it runs and keeps its time."""
+
+    def __init__(self, console: Console) -> None:
+        """Print to ``console``."""
+        self._console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Run one step."""
+        start = time.perf_counter()
+        with self._console.status(f"{name} ..."):
+            yield
+        self.seconds[name] = time.perf_counter() - start
+        self._console.print(f"[green]✓[/] {name} [dim]{self.seconds[name]:.1f} s[/]")
+
+
+@click.command()
+@click.argument("checkpoint", default=DEFAULT_CHECKPOINT)
+@click.option("--cpu", is_flag=True, default=True, help="Target: this or any CPU (the default).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The bundle folder to write.",
+)
+@click.option("--task", type=click.Choice(list(TASKS)), help="Default: the checkpoint's own.")
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and times as JSON.")
+def main(
+    checkpoint: str,
+    cpu: bool,
+    output: Path,
+    task: str | None,
+    revision: str | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Export CHECKPOINT (a folder or a Hugging Face hub id) to a verified bundle."""
+    # Progress goes to stderr, so that --json can be piped.
+    steps = Steps(Console(stderr=True, quiet=quiet))
+    # A termination request unwinds like Ctrl-C does: nothing half-written stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        manifest = convert(
+            checkpoint, output, task=task, revision=revision, force=force, progress=steps
+        )
+    except MbertError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps({"manifest": asdict(manifest), "seconds": steps.seconds}))
+    elif not quiet:
+        Console().print(summary(manifest, output, sum(steps.seconds.values())))
+
+
+def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
+    """What was exported and how exact it is, as a table."""
+    record = manifest.verification
+    table = Table(show_header=False, title=f"{output}")
+    size = sum(entry.size for entry in manifest.files.values())
+    shape = manifest.model
+    table.add_row("task", manifest.task)
+    table.add_row("target", f"{manifest.target}, {manifest.precision}, {manifest.backend}")
+    table.add_row(
+        "model",
+        f"{len(shape['layers'])} layers, hidden {shape['hidden_size']}, "
+        f"up to {manifest.limits.max_sequence_length} tokens",
+    )
+    for name, check in record["checks"].items():
+        table.add_row(
+            f"error, {name}",
+            f"{check['max_abs_error']:.2e} (tolerance {record['tolerance']:.2e}, "
+            f"largest value {record['largest_value']:.3g})",
+        )
+    table.add_row("size", f"{size / 1e6:.1f} MB")
+    table.add_row("time", f"{seconds:.1f} s")
+    return table

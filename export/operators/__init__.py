@@ -1,0 +1,71 @@
+"""The operators as ONNX knows them: their schemas, and their bodies in standard operators.
+
+A runtime that has the kernel registered uses the kernel; any other inlines the body.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import onnx
+import onnx.defs
+import onnx.parser
+from onnx.defs import OpSchema
+
+DOMAIN = "mbert"
+# Opset of the graph and of the bodies: the one that torch.onnx.export writes without conversion.
+OPSET = 18
+# Version of the operators' contract (inputs, attributes, meaning): the domain's opset version.
+OPERATOR_VERSION = 1
+OPERATORS = ("VarlenAttention", "VarlenPooling")
+
+_Input = OpSchema.FormalParameter
+_Attribute = OpSchema.Attribute
+_FLOATS = ("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], "")
+
+
+def function_body(operator: str) -> onnx.FunctionProto:
+    """Parse the function body of ``operator``."""
+    text = files(__name__).joinpath(f"{operator}.onnxtxt").read_text(encoding="utf-8")
+    return onnx.parser.parse_function(text)
+
+
+def register_schemas() -> None:
+    """Make the operators known to the ``onnx`` package of this process; harmless when repeated."""
+    integer = OpSchema.AttrType.INT
+    schemas = [
+        OpSchema(
+            "VarlenAttention",
+            DOMAIN,
+            OPERATOR_VERSION,
+            "Rotary attention within packed sequences, global or in a sliding window.",
+            inputs=[
+                _Input("qkv", "T", "[tokens, 3 * heads * head_dim]"),
+                _Input("cu_seqlens", "tensor(int32)", "[sequences + 1], cumulative from 0"),
+                _Input("rope", "tensor(float)", "[max_position, head_dim], cosines then sines"),
+            ],
+            outputs=[_Input("context", "T", "[tokens, heads * head_dim]")],
+            type_constraints=[_FLOATS],
+            attributes=[
+                _Attribute("num_heads", integer, "attention heads", required=True),
+                _Attribute("scale", OpSchema.AttrType.FLOAT, "of the scores", required=True),
+                _Attribute("window", integer, "-1, or the largest abs(i - j)", required=True),
+            ],
+        ),
+        OpSchema(
+            "VarlenPooling",
+            DOMAIN,
+            OPERATOR_VERSION,
+            "One vector for each packed sequence.",
+            inputs=[
+                _Input("hidden", "T", "[tokens, hidden_size]"),
+                _Input("cu_seqlens", "tensor(int32)", "[sequences + 1], cumulative from 0"),
+            ],
+            outputs=[_Input("pooled", "T", "[sequences, hidden_size]")],
+            type_constraints=[_FLOATS],
+            attributes=[_Attribute("mode", integer, "0: cls, 1: mean", required=True)],
+        ),
+    ]
+    for schema in schemas:
+        if not onnx.defs.has(schema.name, DOMAIN):
+            onnx.defs.register_schema(schema)

@@ -1,0 +1,131 @@
+"""PyTorch module to ONNX model: packed inputs, custom operators, their function bodies."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx_ir as ir
+import onnxscript
+import torch
+from torch import nn
+from torch.export import Dim
+
+# Importing the module registers the operators with PyTorch.
+from mbert.model.ops import POOLING_MODES
+from mbert.runtime.manifest import TensorSpec
+
+from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_body, register_schemas
+
+# Name and first dimension of each task's output.
+OUTPUTS = {
+    "feature-extraction": "last_hidden_state",
+    "fill-mask": "logits",
+    "text-classification": "logits",
+}
+
+_DTYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.INT32: "int32"}
+
+
+def trace(model: nn.Module, task: str) -> ir.Model:
+    """Trace ``model`` with packed inputs whose sizes are symbols.
+
+    Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, for fill-mask,
+    ``mask_positions`` int32 [masks]. The weights are referenced, not copied.
+    """
+    register_schemas()
+    example = {
+        "input_ids": torch.arange(7, dtype=torch.int32),
+        "cu_seqlens": torch.tensor([0, 3, 7], dtype=torch.int32),
+    }
+    dimensions: dict[str, Any] = {
+        "input_ids": {0: Dim("tokens")},
+        "cu_seqlens": {0: Dim("sequences") + 1},
+    }
+    if task == "fill-mask":
+        example["mask_positions"] = torch.tensor([1, 2, 4], dtype=torch.int32)
+        dimensions["mask_positions"] = {0: Dim("masks")}
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            kwargs=example,
+            dynamo=True,
+            dynamic_shapes=dimensions,
+            input_names=list(example),
+            output_names=[OUTPUTS[task]],
+            opset_version=OPSET,
+            custom_translation_table=_translations(),
+            verbose=False,
+        )
+    assert program is not None
+    traced = program.model
+    traced.producer_name, traced.producer_version = "mbert", None
+    traced.graph.name = task
+    traced.opset_imports[DOMAIN] = OPERATOR_VERSION
+    used = {node.op_type for node in traced.graph if node.domain == DOMAIN}
+    for operator in OPERATORS:
+        if operator in used:
+            function = ir.from_proto(function_body(operator))
+            traced.functions[function.identifier()] = function
+    # The exporter notes source files and lines on every node: of no use to anyone who runs it.
+    for node in traced.graph:
+        node.metadata_props.clear()
+    traced.metadata_props.clear()
+    traced.graph.metadata_props.clear()
+    for value in (*traced.graph.inputs, *traced.graph.outputs):
+        value.metadata_props.clear()
+    return traced
+
+
+def operators_used(model: ir.Model) -> dict[str, int]:
+    """Name and version of each mbert operator in the graph."""
+    names = {node.op_type for node in model.graph if node.domain == DOMAIN}
+    return {name: OPERATOR_VERSION for name in sorted(names)}
+
+
+def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
+    """Describe the graph's inputs or outputs for the manifest."""
+    specs = []
+    for value in values:
+        assert value.name is not None and value.shape is not None and value.dtype is not None
+        shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+        specs.append(TensorSpec(value.name, _DTYPE_NAMES[value.dtype], shape))
+    return tuple(specs)
+
+
+def _translations() -> dict[Any, Any]:
+    """How each PyTorch operator is written as a node of mbert's domain."""
+    domain = onnxscript.values.Opset(DOMAIN, OPERATOR_VERSION)
+
+    def attention(
+        qkv: Any, cu_seqlens: Any, rope: Any, num_heads: int, scale: float, window: int
+    ) -> Any:
+        return domain.VarlenAttention(
+            qkv, cu_seqlens, rope, num_heads=num_heads, scale=scale, window=window
+        )
+
+    def pooling(hidden: Any, cu_seqlens: Any, mode: str) -> Any:
+        return domain.VarlenPooling(hidden, cu_seqlens, mode=POOLING_MODES[mode])
+
+    operators = torch.ops.mbert
+    return {
+        operators.varlen_attention.default: attention,
+        operators.varlen_pooling.default: pooling,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says about packages that mbert does not use."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

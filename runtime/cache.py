@@ -1,0 +1,14 @@
+"""The user's cache folder: stamps of checked bundles, and whatever a backend builds once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return ``$MBERT_CACHE``, else ``$XDG_CACHE_HOME/mbert``, else ``~/.cache/mbert``."""
+    if explicit := os.environ.get("MBERT_CACHE"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mbert"

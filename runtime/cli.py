@@ -1,0 +1,107 @@
+"""``mbert run``: a bundle's results for texts from the command line, a file or standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from mbert.errors import InputError, MbertError
+
+from .model import Model, load
+from .tasks.embedding import POOLINGS
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--text", "texts", multiple=True, help="A text; repeat the option for several.")
+@click.option(
+    "--file",
+    "file",
+    type=click.File("r", encoding="utf-8"),
+    help="One text a line; - for standard input.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Candidates or labels to print.")
+@click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
+@click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def run(
+    bundle: Path,
+    texts: tuple[str, ...],
+    file: TextIO | None,
+    top_k: int | None,
+    pooling: str | None,
+    truncate: bool,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Run BUNDLE on texts: --text, --file, or one text a line on standard input."""
+    try:
+        given = _texts(texts, file)
+        with load(bundle, threads=threads) as model:
+            task = model.info.task
+            if task == "fill-mask":
+                answers = _fill_mask(model, given, top_k or 5, truncate)
+            elif task == "text-classification":
+                answers = _classify(model, given, top_k, truncate)
+            else:
+                answers = _embed(model, given, pooling, truncate)
+    except MbertError as error:
+        raise click.ClickException(str(error)) from error
+    for text, (shown, answer) in zip(given, answers, strict=True):
+        if as_json:
+            click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+        else:
+            click.echo(f"{text}\n{shown}")
+
+
+def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
+    if texts and file:
+        raise click.UsageError("Give --text or --file, not both.")
+    if texts:
+        return list(texts)
+    try:
+        lines = [line.rstrip("\r\n") for line in (file or sys.stdin)]
+    except UnicodeDecodeError as error:
+        raise InputError(f"The input is not UTF-8: {error}.") from error
+    return lines
+
+
+def _fill_mask(
+    model: Model, texts: list[str], top_k: int, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for masks in model.fill_mask(texts, top_k=top_k, truncate=truncate):
+        lines = [
+            "  " + "  ".join(f"{c.token.strip() or repr(c.token)} {c.score:.3f}" for c in candidates)
+            for candidates in masks
+        ]
+        answers.append(("\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}))
+    return answers
+
+
+def _classify(
+    model: Model, texts: list[str], top_k: int | None, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for labels in model.classify(texts, top_k=top_k, truncate=truncate):
+        shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
+        answers.append((shown, {"labels": [asdict(entry) for entry in labels]}))
+    return answers
+
+
+def _embed(
+    model: Model, texts: list[str], pooling: str | None, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for vector in model.embed(texts, pooling=pooling, truncate=truncate):
+        head = " ".join(f"{value:+.4f}" for value in vector[:6])
+        shown = f"  [{head} ...] {vector.size} dimensions"
+        # Nine significant digits give a float32 back exactly.
+        answers.append((shown, {"embedding": [float(f"{value:.9g}") for value in vector]}))
+    return answers

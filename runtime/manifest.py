@@ -1,0 +1,131 @@
+"""``manifest.json``: what a bundle is, for which task and target, and what was verified."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mbert.errors import BundleError
+
+MANIFEST = "manifest.json"
+# Raised when an older reader would misread a bundle; every reader accepts all older formats.
+FORMAT_VERSION = 1
+# Version of each operator's contract that this runtime computes.
+OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph input or output; a dimension is a number or the name of a symbol."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest call that the bundle was made for."""
+
+    max_tokens: int
+    max_sequence_length: int
+    max_sequences: int
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and sha256 of a file of the bundle."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``manifest.json``.
+
+    ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
+    of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
+    computes), ``special_tokens`` ids by role (cls, sep, pad, mask), ``source`` the checkpoint and
+    its licence, ``verification`` what was compared at export and the figures.
+    """
+
+    mbert_version: str
+    task: str
+    precision: str
+    target: str
+    backend: str
+    operators: dict[str, int]
+    model: dict[str, Any]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    limits: Limits
+    pooling: str | None
+    labels: tuple[str, ...] | None
+    problem_type: str | None
+    special_tokens: dict[str, int]
+    source: dict[str, str | None]
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """Serialise, indented, with a final newline."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, bundle: Path) -> Manifest:
+        """Read the manifest of the bundle folder ``bundle``.
+
+        Raises:
+            BundleError: no bundle there, a newer format, or a manifest that makes no sense.
+        """
+        path = bundle / MANIFEST
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise BundleError(
+                f"{bundle} is not a bundle: it has no {MANIFEST}. Make one with "
+                "`mbert-export CHECKPOINT -o BUNDLE`."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read as JSON: {error}. Export again.") from error
+        found = raw.get("format_version") if isinstance(raw, dict) else None
+        if not isinstance(found, int) or found < 1:
+            raise BundleError(f"{path}: format_version is {found!r}; expected a number from 1 on.")
+        if found > FORMAT_VERSION:
+            raise BundleError(
+                f"{bundle} is of bundle format {found}, written by mbert "
+                f"{raw.get('mbert_version', 'of unknown version')}; this version reads formats up "
+                f"to {FORMAT_VERSION}. Update mbert, or export again with this version."
+            )
+        try:
+            return _parse(raw)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"{path} is damaged ({type(error).__name__}: {error}). Export again."
+            ) from error
+
+
+def _parse(raw: dict[str, Any]) -> Manifest:
+    values = dict(raw)
+    values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
+    values["outputs"] = tuple(_tensor_spec(entry) for entry in raw["outputs"])
+    values["limits"] = Limits(**raw["limits"])
+    values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
+    values["labels"] = None if raw["labels"] is None else tuple(raw["labels"])
+    for name, version in raw["operators"].items():
+        if OPERATOR_VERSIONS.get(name) != version:
+            raise ValueError(f"operator {name} version {version} is not one that mbert computes")
+    for name in values["files"]:
+        # No path may leave the bundle: names are relative, and never climb.
+        parts = Path(name).parts
+        if Path(name).is_absolute() or ".." in parts or not parts:
+            raise ValueError(f"file {name!r} lies outside the bundle")
+    return Manifest(**values)
+
+
+def _tensor_spec(entry: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"]))

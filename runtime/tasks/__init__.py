@@ -1,0 +1,1 @@
+"""What each task does with the graph's outputs, one file per task."""
