@@ -79,6 +79,8 @@ class Checkpoint:
         with _open_tensors(self.folder) as tensors:
             state = _match(model, tensors, self.folder)
         model.load_state_dict(state, assign=True)
+        if isinstance(model, FillMask) and model.tie_weights:
+            model.decoder.weight = model.model.embeddings.tok_embeddings.weight
         return model.eval().requires_grad_(False)
 
 
