@@ -83,14 +83,16 @@ def trace(model: nn.Module, task: str) -> ir.Model:
 def operators_used(model: ir.Model) -> dict[str, int]:
     """Name and version of each mbert operator in the graph."""
     names = {node.op_type for node in model.graph if node.domain == DOMAIN}
-    return {name: OPERATOR_VERSION for name in sorted(names)}
+    return dict.fromkeys(sorted(names), OPERATOR_VERSION)
 
 
 def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
     """Describe the graph's inputs or outputs for the manifest."""
     specs = []
     for value in values:
-        assert value.name is not None and value.shape is not None and value.dtype is not None
+        assert value.name is not None
+        assert value.shape is not None
+        assert value.dtype is not None
         shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
         specs.append(TensorSpec(value.name, _DTYPE_NAMES[value.dtype], shape))
     return tuple(specs)

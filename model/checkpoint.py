@@ -130,9 +130,7 @@ class _Tensors:
         # A bare encoder is saved without the `model.` prefix.
         bare = not any(name.startswith("model.") for name in names)
         self.stored_name = {
-            (
-                f"model.{name}" if bare and not name.startswith(_HEAD_PREFIXES) else name
-            ): name
+            (f"model.{name}" if bare and not name.startswith(_HEAD_PREFIXES) else name): name
             for name in names
         }
 
@@ -158,8 +156,8 @@ def _open_tensors(folder: Path) -> Iterator[_Tensors]:
     with ExitStack() as stack:
         files: dict[str, Any] = {}
         if single.exists():
-            for name in (handle := _open(stack, single)).keys():
-                files[name] = handle
+            handle = _open(stack, single)
+            files = dict.fromkeys(handle.keys(), handle)
         elif index.exists():
             try:
                 weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
@@ -237,7 +235,9 @@ def _match(model: nn.Module, tensors: _Tensors, folder: Path) -> dict[str, Tenso
     ]
     if problems:
         raise CheckpointError(
-            f"The tensors of {folder} do not fit its config.json. " + "; ".join(problems) + "."
+            f"The tensors of {folder} do not fit its config.json. "
+            + "; ".join(problems)
+            + "."
             + hint
         )
     try:

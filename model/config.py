@@ -1,8 +1,9 @@
 """The shape of a ModernBERT encoder, read from a checkpoint's ``config.json``.
 
-Both spellings are understood: the legacy one (``global_attn_every_n_layers``, ``global_rope_theta``,
-``local_rope_theta``) and the current one (``layer_types``, ``rope_parameters``). A config that
-states the same thing twice and differently is refused: there is no way to know which was meant.
+Both spellings are understood: the legacy one (``global_attn_every_n_layers``,
+``global_rope_theta``, ``local_rope_theta``) and the current one (``layer_types``,
+``rope_parameters``). A config that states the same thing twice and differently is refused: there is
+no way to know which was meant.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ float64 inputs are computed in float64; every other type accumulates in float32,
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -54,7 +56,7 @@ def varlen_attention(
     context = work.new_zeros(tokens, num_heads, head_dim)
     q, k, v = work.view(tokens, 3, num_heads, head_dim).unbind(1)
     offsets = cu_seqlens.tolist()
-    for begin, end in zip(offsets, offsets[1:], strict=False):
+    for begin, end in itertools.pairwise(offsets):
         cos, sin = rope[: end - begin, None, :].to(work.dtype).chunk(2, dim=-1)
         # [heads, length, head_dim]
         q_seq = _rotate(q[begin:end], cos, sin).transpose(0, 1) * scale
@@ -107,7 +109,7 @@ def varlen_pooling(hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
     work = hidden.double() if hidden.dtype == torch.float64 else hidden.float()
     offsets = cu_seqlens.tolist()
     pooled = work.new_zeros(len(offsets) - 1, hidden.shape[1])
-    for i, (begin, end) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
         if end > begin:
             pooled[i] = work[begin] if mode == "cls" else work[begin:end].mean(0)
     return pooled.to(hidden.dtype)

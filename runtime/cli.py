@@ -78,7 +78,8 @@ def _fill_mask(
     answers = []
     for masks in model.fill_mask(texts, top_k=top_k, truncate=truncate):
         lines = [
-            "  " + "  ".join(f"{c.token.strip() or repr(c.token)} {c.score:.3f}" for c in candidates)
+            "  "
+            + "  ".join(f"{c.token.strip() or repr(c.token)} {c.score:.3f}" for c in candidates)
             for candidates in masks
         ]
         answers.append(("\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}))

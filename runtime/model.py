@@ -144,9 +144,7 @@ class Model:
         Raises:
             InputError: arrays that break the contract above.
         """
-        ids, offsets = check_packed(
-            input_ids, cu_seqlens, self._vocab_size, self._manifest.limits
-        )
+        ids, offsets = check_packed(input_ids, cu_seqlens, self._vocab_size, self._manifest.limits)
         rows = None
         if mask_positions is not None:
             if self._manifest.task != "fill-mask":
@@ -189,7 +187,7 @@ class Model:
         return vectors[0] if isinstance(texts, str) else vectors
 
     @overload
-    def fill_mask(
+    def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
         self, texts: str, *, top_k: int = ..., truncate: bool = ...
     ) -> list[list[fill_mask.TokenPrediction]]: ...
     @overload
@@ -230,7 +228,7 @@ class Model:
         return results[0] if isinstance(texts, str) else results
 
     @overload
-    def classify(
+    def classify(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
         self, texts: str, *, top_k: int | None = ..., truncate: bool = ...
     ) -> list[classification.LabelScore]: ...
     @overload
@@ -323,11 +321,11 @@ class Model:
         counted = self._manifest.outputs[0].shape[0]
         if counted == "sequences":
             return output
-        offsets = batch.cu_seqlens
+        boundaries = batch.cu_seqlens[1:-1]
         if counted == "masks":
             masks = fill_mask.mask_rows(batch.input_ids, self._mask_token_id)
-            offsets = np.searchsorted(masks, batch.cu_seqlens)
-        return np.split(output, offsets[1:-1])
+            return np.split(output, np.searchsorted(masks, boundaries))
+        return np.split(output, boundaries)
 
 
 def _listed(texts: str | Sequence[Text]) -> Sequence[Text]:

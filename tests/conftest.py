@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.checkpoints import make_checkpoint
 
 import mbert
+from support.checkpoints import make_checkpoint
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "examples" / "tiny"

@@ -42,4 +42,5 @@ def pool(hidden: FloatArray, cu_seqlens: Int32Array, pooling: str) -> FloatArray
 def normalize(vectors: FloatArray) -> FloatArray:
     """Scale each row to length 1; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    scaled: FloatArray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled

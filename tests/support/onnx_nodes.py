@@ -21,14 +21,23 @@ TYPES = {
 
 
 def node_model(
-    operator: str, inputs: dict[str, tuple[int, list[Any]]], output_type: int, **attributes: Any
+    operator: str, inputs: dict[str, tuple[int, list[Any]]], dtype: str, **attributes: Any
 ) -> onnx.ModelProto:
-    """A model whose graph is one node; ``inputs`` maps names to (element type, shape)."""
+    """A model around one node, whose floats are of type ``dtype``.
+
+    ``inputs`` maps names to (element type, shape). A type that numpy lacks cannot be passed in: the
+    first input and the output are float32 outside, and cast.
+    """
     values = [helper.make_tensor_value_info(name, *spec) for name, spec in inputs.items()]
-    output = helper.make_tensor_value_info("output", output_type, None)
-    node = helper.make_node(operator, list(inputs), ["output"], domain=DOMAIN, **attributes)
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
+    first, *rest = inputs
+    nodes = [
+        helper.make_node("Cast", [first], ["reduced"], to=TYPES[dtype]),
+        helper.make_node(operator, ["reduced", *rest], ["result"], domain=DOMAIN, **attributes),
+        helper.make_node("Cast", ["result"], ["output"], to=TensorProto.FLOAT),
+    ]
     return helper.make_model(
-        helper.make_graph([node], operator, values, [output]),
+        helper.make_graph(nodes, operator, values, [output]),
         opset_imports=[
             helper.make_opsetid("", OPSET),
             helper.make_opsetid(DOMAIN, OPERATOR_VERSION),
@@ -41,18 +50,29 @@ def node_model(
 def attention_model(
     num_heads: int, scale: float, window: int, dtype: str = "float32"
 ) -> onnx.ModelProto:
-    kind = TYPES[dtype]
     return node_model(
         "VarlenAttention",
         {
-            "qkv": (kind, ["tokens", "channels"]),
+            "qkv": (TensorProto.FLOAT, ["tokens", "channels"]),
             "cu_seqlens": (TensorProto.INT32, ["offsets"]),
             "rope": (TensorProto.FLOAT, ["positions", "head_dim"]),
         },
-        kind,
+        dtype,
         num_heads=num_heads,
         scale=scale,
         window=window,
+    )
+
+
+def pooling_model(mode: int, dtype: str = "float32") -> onnx.ModelProto:
+    return node_model(
+        "VarlenPooling",
+        {
+            "hidden": (TensorProto.FLOAT, ["tokens", "channels"]),
+            "cu_seqlens": (TensorProto.INT32, ["offsets"]),
+        },
+        dtype,
+        mode=mode,
     )
 
 
@@ -67,21 +87,8 @@ def session(model: onnx.ModelProto, plugin: bool = True, threads: int = 2) -> or
     )
 
 
-def run(
-    loaded: ort.InferenceSession, inputs: dict[str, NDArray[Any]], dtype: str = "float32"
-) -> NDArray[Any]:
-    """Run with numpy arrays; those of the reduced types are given and come back as float32."""
-    if dtype == "float32":
-        return np.asarray(loaded.run(None, inputs)[0])
-    values = {}
-    for name, array in inputs.items():
-        if array.dtype == np.float32 and name in ("qkv", "hidden"):
-            bits = np.ascontiguousarray(reduce(array, dtype)).view(np.uint16)
-            values[name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TYPES[dtype])
-        else:
-            values[name] = ort.OrtValue.ortvalue_from_numpy(array)
-    output = loaded.run_with_ort_values(None, values)[0]
-    return np.asarray(output.numpy()).astype(np.float32)
+def run(loaded: ort.InferenceSession, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    return np.asarray(loaded.run(None, inputs)[0])
 
 
 def reduce(array: NDArray[np.float32], dtype: str) -> NDArray[Any]:

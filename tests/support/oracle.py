@@ -6,6 +6,7 @@ of :data:`MUTANTS` by a change at the place where such a mistake would be made.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ def attention(
     """VarlenAttention, dense, float64."""
     tokens, head_dim = qkv.shape[0], rope.shape[1]
     context = np.zeros((tokens, num_heads * head_dim))
-    for begin, end in zip(cu_seqlens[:-1], cu_seqlens[1:], strict=True):
+    for begin, end in itertools.pairwise(cu_seqlens):
         part = torch.from_numpy(np.asarray(qkv[begin:end], np.float64))
         table = torch.from_numpy(np.asarray(rope[: end - begin], np.float64))
         result = _attend(part, table, num_heads, scale, window)
@@ -91,7 +92,11 @@ class DenseModernBert:
 
     def __post_init__(self) -> None:
         self.state = {
-            (name if name.startswith(("model.", "head.", "decoder.", "classifier.")) else f"model.{name}"): t
+            (
+                name
+                if name.startswith(("model.", "head.", "decoder.", "classifier."))
+                else f"model.{name}"
+            ): t
             for name, t in self.state.items()
         }
         self.state = {name: tensor.double() for name, tensor in self.state.items()}
@@ -143,7 +148,9 @@ class DenseModernBert:
 
     def _theta(self, kind: str) -> float:
         if self.mutant == "swapped thetas":
-            kind = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}[kind]
+            kind = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}[
+                kind
+            ]
         theta = self.config.rope_parameters[kind]["rope_theta"]
         return theta * 1.01 if self.mutant == "wrong theta" else theta
 

@@ -1,0 +1,168 @@
+"""The whole model against transformers and float64: config by config, mutant by mutant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mbert
+from mbert.model import open_checkpoint
+from support.checkpoints import SMALL, make_checkpoint, to_legacy
+from support.comparison import Judgement, judge, random_sequences
+from support.oracle import MUTANTS
+
+LENGTHS = (1, 2, 17, 40, 130, 300)
+
+# Each field of the config that changes the computation, off its default.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "all biases": {
+        "norm_bias": True,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "classifier_bias": True,
+    },
+    "no decoder bias": {"decoder_bias": False},
+    "untied": {"tie_word_embeddings": False},
+    "silu": {"hidden_activation": "silu", "classifier_activation": "silu"},
+    "relu": {"hidden_activation": "relu", "classifier_activation": "relu"},
+    "tanh gelu": {"hidden_activation": "gelu_pytorch_tanh"},
+    "norm_eps": {"norm_eps": 1e-3},
+    "window 1": {"local_attention": 2},
+    "window odd": {"local_attention": 11},
+    "window 100": {"local_attention": 200},
+    "every 2": {"global_attn_every_n_layers": 2},
+    "all global": {"global_attn_every_n_layers": 1},
+    "irregular layers": {
+        "layer_types": [
+            "sliding_attention",
+            "sliding_attention",
+            "full_attention",
+            "sliding_attention",
+        ]
+    },
+    "one theta": {
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 160000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 160000.0},
+        }
+    },
+    "other thetas": {
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 80000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        }
+    },
+    "one layer": {"num_hidden_layers": 1},
+    "head_dim 16": {"num_attention_heads": 4},
+    "head_dim 128": {"hidden_size": 256, "num_attention_heads": 2, "intermediate_size": 160},
+    "wide": {"hidden_size": 192, "num_attention_heads": 6, "num_hidden_layers": 7},
+}
+
+
+def assert_within(judgement: Judgement, results: list[Any]) -> None:
+    errors = judgement.errors(results)
+    assert max(errors) <= judgement.tolerance, dict(zip(LENGTHS, errors, strict=False))
+
+
+def pytorch_results(checkpoint: Path, task: str, sequences: list[Any]) -> list[Any]:
+    """mbert's own PyTorch model on one packed batch."""
+    model = open_checkpoint(checkpoint).load_model(task)
+    offsets = np.cumsum([0, *map(len, sequences)])
+    inputs = {
+        "input_ids": torch.from_numpy(np.concatenate(sequences)),
+        "cu_seqlens": torch.from_numpy(offsets.astype(np.int32)),
+    }
+    if task == "fill-mask":
+        inputs["mask_positions"] = torch.arange(offsets[-1], dtype=torch.int32)
+    with torch.inference_mode():
+        output = model(**inputs).numpy()
+    return list(output) if task == "text-classification" else np.split(output, offsets[1:-1])
+
+
+def runtime_results(bundle: Path, task: str, sequences: list[Any], operators: str) -> list[Any]:
+    """The exported model on one packed batch; for fill-mask the logits of every token."""
+    with mbert.load(bundle, operators=operators) as model:  # type: ignore[arg-type]
+        if task != "fill-mask":
+            return model.run(sequences)
+        offsets = np.cumsum([0, *map(len, sequences)])
+        output = model.run_packed(np.concatenate(sequences), offsets, np.arange(offsets[-1]))
+        return np.split(output, offsets[1:-1])
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["current", "legacy"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", **CONFIGS[name])
+    sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
+    judgement = judge(checkpoint, "fill-mask", sequences)
+    if legacy:
+        if name == "irregular layers":
+            pytest.skip("the legacy form cannot say it")
+        to_legacy(checkpoint)
+    assert_within(judgement, pytorch_results(checkpoint, "fill-mask", sequences))
+
+
+@pytest.mark.parametrize("operators", ["plugin", "functions"])
+@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "text-classification"])
+@pytest.mark.parametrize(
+    "name", ["default", "all biases", "window odd", "irregular layers", "one theta"]
+)
+def test_export_within_bound(
+    name: str, task: str, operators: str, bundles: Any, tmp_path: Path
+) -> None:
+    checkpoint, bundle = bundles(name, task)
+    sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
+    judgement = judge(checkpoint, task, sequences)
+    assert_within(judgement, runtime_results(bundle, task, sequences, operators))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_classifier_pooling(pooling: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(
+        tmp_path / "checkpoint", "text-classification", classifier_pooling=pooling, num_labels=5
+    )
+    mbert.convert(checkpoint, tmp_path / "bundle")
+    sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
+    judgement = judge(checkpoint, "text-classification", sequences)
+    for operators in ("plugin", "functions"):
+        results = runtime_results(tmp_path / "bundle", "text-classification", sequences, operators)
+        assert_within(judgement, results)
+        # The mutant: the pooling takes in the neighbour's token.
+        with mbert.load(tmp_path / "bundle") as model:
+            shifted = np.cumsum([0, *map(len, sequences)])
+            shifted[1:-1] += 1
+            mutant = model.run_packed(np.concatenate(sequences), shifted)
+        assert max(judgement.errors(list(mutant))) > 10 * judgement.tolerance
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "text-classification"])
+def test_mutant_is_caught(mutant: str, task: str, tmp_path: Path) -> None:
+    """A test of the tests: each mistake exceeds the tolerance tenfold."""
+    # A classifier that pools by first token sees the window through the layers only: enough layers.
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", task)
+    sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
+    judgement = judge(checkpoint, task, sequences)
+    errors = judgement.errors(judgement.mutated(mutant))
+    assert max(errors) > 10 * judgement.tolerance, (errors, judgement.tolerance)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Checkpoint and bundle by config and task, each made once."""
+    made: dict[tuple[str, str], tuple[Path, Path]] = {}
+
+    def get(name: str, task: str) -> tuple[Path, Path]:
+        if (name, task) not in made:
+            folder = tmp_path_factory.mktemp("export")
+            checkpoint = make_checkpoint(folder / "checkpoint", task, **CONFIGS[name])
+            mbert.convert(checkpoint, folder / "bundle", task=task)
+            made[name, task] = (checkpoint, folder / "bundle")
+        return made[name, task]
+
+    return get

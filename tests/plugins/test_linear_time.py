@@ -1,0 +1,37 @@
+"""A windowed layer costs linear time: counted in instructions, which no other load changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.native import cmake_build
+
+# Eight times the tokens; the slack is for the two ends of a sequence, whose windows are cut.
+LARGEST_RATIO = 8.4
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts the instructions")
+def test_windowed_attention_is_linear_in_tokens() -> None:
+    build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="windowed_attention")
+    program = build / "tests" / "plugins" / "windowed_attention"
+    counts = [_instructions(program, tokens) for tokens in (1024, 8192)]
+    assert counts[0] > 1_000_000
+    assert counts[1] <= LARGEST_RATIO * counts[0]
+
+
+def _instructions(program: Path, tokens: int) -> int:
+    # Of the attention alone: the program around it starts and fills its arrays.
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    command += ["--toggle-collect=mbert::cpu::run*", str(program), str(tokens)]
+    # valgrind knows AVX2, not AVX-512.
+    environment = {**os.environ, "MBERT_ISA": "avx2"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert found is not None, done.stderr
+    return int(found[1])

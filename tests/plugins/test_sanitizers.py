@@ -1,0 +1,43 @@
+"""The operator library under AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.native import ROOT, cmake_build
+
+
+def test_operators_are_clean() -> None:
+    """The operators' own tests, bad inputs included, pass with every access checked."""
+    build = cmake_build("sanitize", "-DMBERT_SANITIZE=address;undefined")
+    library = build / "plugins" / "onnxruntime" / "libmbert_onnxruntime.so"
+    runtimes = [
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": ":".join(runtimes),
+        # The interpreter and torch leak by design; the first finding ends the process.
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:detect_odr_violation=0",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "MBERT_ONNXRUNTIME_LIBRARY": str(library),
+    }
+    tests = [
+        str(Path(__file__).parent / f"test_varlen_{name}.py") for name in ("attention", "pooling")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        env=environment,
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert " passed" in done.stdout

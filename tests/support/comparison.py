@@ -1,0 +1,78 @@
+"""The error bound: against float64, at most four times what PyTorch itself errs in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from support.checkpoints import load_oracle
+from support.oracle import DenseModernBert
+
+FACTOR = 4.0
+
+# How each task reads its result out of the oracle, and out of transformers.
+_ORACLE = {
+    "feature-extraction": DenseModernBert.hidden,
+    "fill-mask": DenseModernBert.fill_mask,
+    "text-classification": DenseModernBert.classify,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Exact results by sequence, and the largest error that is allowed."""
+
+    model: Any
+    task: str
+    sequences: list[NDArray[np.int32]]
+    exact: list[NDArray[np.float64]]
+    tolerance: float
+
+    def errors(self, results: list[NDArray[Any]]) -> list[float]:
+        """Largest absolute error of each sequence's result."""
+        return [
+            float(np.abs(result - exact).max())
+            for result, exact in zip(results, self.exact, strict=True)
+        ]
+
+    def mutated(self, mutant: str) -> list[NDArray[np.float64]]:
+        return _exact(self.model, self.task, self.sequences, mutant)
+
+
+def judge(checkpoint: Path, task: str, sequences: list[NDArray[np.int32]]) -> Judgement:
+    model = load_oracle(checkpoint, task)
+    exact = _exact(model, task, sequences)
+    own = max(
+        float(np.abs(result - e).max())
+        for result, e in zip(transformers_results(model, sequences), exact, strict=True)
+    )
+    return Judgement(model, task, sequences, exact, FACTOR * own)
+
+
+def transformers_results(model: Any, sequences: list[NDArray[np.int32]]) -> list[NDArray[Any]]:
+    """One sequence at a time, so that no padding is involved."""
+    results = []
+    with torch.inference_mode():
+        for ids in sequences:
+            output = model(torch.from_numpy(ids)[None].long())
+            results.append(output[0][0].numpy())
+    return results
+
+
+def random_sequences(
+    lengths: tuple[int, ...] | list[int], vocab_size: int, seed: int = 0
+) -> list[NDArray[np.int32]]:
+    generator = np.random.default_rng(seed)
+    return [generator.integers(5, vocab_size, n, dtype=np.int32) for n in lengths]
+
+
+def _exact(
+    model: Any, task: str, sequences: list[NDArray[np.int32]], mutant: str = ""
+) -> list[NDArray[np.float64]]:
+    oracle = DenseModernBert(model.config, model.state_dict(), mutant)
+    return [_ORACLE[task](oracle, ids).numpy() for ids in sequences]
