@@ -20,11 +20,11 @@ from mbert.runtime.manifest import TensorSpec
 
 from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_body, register_schemas
 
-# Name and first dimension of each task's output.
+# Name of each task's output, and what its rows are.
 OUTPUTS = {
-    "feature-extraction": "last_hidden_state",
-    "fill-mask": "logits",
-    "text-classification": "logits",
+    "feature-extraction": ("last_hidden_state", "tokens"),
+    "fill-mask": ("logits", "masks"),
+    "text-classification": ("logits", "sequences"),
 }
 
 _DTYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.INT32: "int32"}
@@ -37,6 +37,7 @@ def trace(model: nn.Module, task: str) -> ir.Model:
     ``mask_positions`` int32 [masks]. The weights are referenced, not copied.
     """
     register_schemas()
+    output, rows = OUTPUTS[task]
     example = {
         "input_ids": torch.arange(7, dtype=torch.int32),
         "cu_seqlens": torch.tensor([0, 3, 7], dtype=torch.int32),
@@ -55,7 +56,7 @@ def trace(model: nn.Module, task: str) -> ir.Model:
             dynamo=True,
             dynamic_shapes=dimensions,
             input_names=list(example),
-            output_names=[OUTPUTS[task]],
+            output_names=[output],
             opset_version=OPSET,
             custom_translation_table=_translations(),
             verbose=False,
@@ -64,6 +65,10 @@ def trace(model: nn.Module, task: str) -> ir.Model:
     traced = program.model
     traced.producer_name, traced.producer_version = "mbert", None
     traced.graph.name = task
+    # The exporter does not name a size that it derives (sequences, from sequences + 1).
+    shape = traced.graph.outputs[0].shape
+    assert shape is not None
+    shape[0] = rows
     traced.opset_imports[DOMAIN] = OPERATOR_VERSION
     used = {node.op_type for node in traced.graph if node.domain == DOMAIN}
     for operator in OPERATORS:

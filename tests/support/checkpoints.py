@@ -40,7 +40,10 @@ def make_checkpoint(folder: Path, task: str = "fill-mask", **config: Any) -> Pat
 
 def make_model(task: str, **config: Any) -> Any:
     torch.manual_seed(0)
-    model = ARCHITECTURES[task](transformers.ModernBertConfig(**config)).eval()
+    shape = transformers.ModernBertConfig(**config)
+    # Projections of a narrow model spread as those of base do.
+    shape.initializer_range = 0.02 * (768 / shape.hidden_size) ** 0.5
+    model = ARCHITECTURES[task](shape).eval()
     sharpen(model)
     return model
 

@@ -126,11 +126,7 @@ class DenseModernBert:
             value, gate = wi[:, : c.intermediate_size], wi[:, c.intermediate_size :]
             if self.mutant == "swapped geglu halves":
                 value, gate = gate, value
-            activation = c.hidden_activation
-            if self.mutant == "tanh gelu":
-                assert activation == "gelu"
-                activation = "gelu_pytorch_tanh"
-            x = x + self._linear(_ACTIVATIONS[activation](value) * gate, f"{name}.mlp.Wo")
+            x = x + self._linear(self._act(value, c.hidden_activation) * gate, f"{name}.mlp.Wo")
         return self._norm(x, "model.final_norm")
 
     def fill_mask(self, ids: NDArray[Any]) -> Tensor:
@@ -162,7 +158,13 @@ class DenseModernBert:
 
     def _head(self, x: Tensor) -> Tensor:
         dense = self._linear(x, "head.dense")
-        return self._norm(_ACTIVATIONS[self.config.classifier_activation](dense), "head.norm")
+        return self._norm(self._act(dense, self.config.classifier_activation), "head.norm")
+
+    def _act(self, x: Tensor, activation: str) -> Tensor:
+        if self.mutant == "tanh gelu":
+            assert activation == "gelu"
+            activation = "gelu_pytorch_tanh"
+        return _ACTIVATIONS[activation](x)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         y = x @ self.state[f"{name}.weight"].T

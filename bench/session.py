@@ -1,0 +1,162 @@
+"""A whole comparison: load the programs, measure each workload, collect the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from mbert.errors import BundleError, InputError
+from mbert.runtime.manifest import Manifest
+
+from .driver import Measurement, measure
+from .machine import Machine
+from .process import WorkerProcess
+from .programs import MBERT
+from .report import Loaded, Report
+from .workloads import Workload, ordinary_ids
+
+
+class Steps:
+    """Shows each step while it runs, and how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        """Print to ``console``."""
+        self._console = console
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Run one step."""
+        start = time.perf_counter()
+        # No spinner: redrawing it would take processor time from what is measured.
+        self._console.print(f"{name} ...", end="", highlight=False)
+        try:
+            yield
+        except BaseException:
+            self._console.print()
+            raise
+        self._console.print(f" [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False)
+
+
+def compare_programs(
+    bundle: Path,
+    checkpoint: Path | None,
+    peers: Sequence[str],
+    workloads: Sequence[Workload],
+    *,
+    machine: Machine,
+    threads: int,
+    seconds: float,
+    scratch: Path,
+    progress: Steps,
+) -> Report:
+    """Measure mbert and its peers.
+
+    Args:
+        bundle: a bundle folder.
+        checkpoint: the folder it was exported from, for the peers.
+        peers: names of :data:`mbert.bench.programs.PEERS`; may be empty.
+        workloads: what to run; those with sequences too long for the bundle are skipped.
+        machine: as it was before anything ran.
+        threads: threads of every program.
+        seconds: time to spend on the turns of each workload.
+        scratch: a folder for the programs' outputs, and the processes' working directory.
+        progress: shows each step.
+
+    Raises:
+        MbertError: a program cannot be loaded, dies or computes something else.
+    """
+    manifest = Manifest.read(bundle)
+    if peers and checkpoint is None:
+        raise InputError(
+            f"--against {peers[0]} needs --checkpoint: the folder of "
+            f"{manifest.source.get('checkpoint')}, from which {bundle} was exported."
+        )
+    fitting, skipped = _fitting(workloads, manifest)
+    ordinary = ordinary_ids(manifest.model["vocab_size"], manifest.special_tokens.values())
+    mask = _mask(manifest)
+    # The processes work in another directory.
+    paths = {MBERT: bundle.resolve()}
+    for peer in peers:
+        assert checkpoint is not None
+        paths[peer] = checkpoint.resolve()
+    with ExitStack() as stack:
+        workers: dict[str, WorkerProcess] = {}
+        replies = {}
+        for name, path in paths.items():
+            with progress(f"load {name}"):
+                workers[name] = stack.enter_context(WorkerProcess(name, scratch))
+                replies[name] = workers[name].ask(
+                    "load", program=name, path=str(path), task=manifest.task, threads=threads
+                )
+        measurements: list[Measurement] = []
+        for workload in fitting:
+            with progress(f"{workload.name}: {workload.description}"):
+                sequences = workload.sequences(ordinary, mask)
+                measurements.append(measure(workers, workload, sequences, scratch, seconds))
+        loaded = {
+            name: Loaded(
+                versions=replies[name]["versions"],
+                load_seconds=replies[name]["seconds"],
+                peak_bytes=worker.ask("highest_peak")["peak_bytes"],
+            )
+            for name, worker in workers.items()
+        }
+    return Report(
+        machine=machine,
+        model=_describe(manifest),
+        threads=threads,
+        programs=loaded,
+        workloads=measurements,
+        skipped=skipped,
+    )
+
+
+def _fitting(
+    workloads: Sequence[Workload], manifest: Manifest
+) -> tuple[list[Workload], dict[str, str]]:
+    limit = manifest.limits.max_sequence_length
+    skipped = {
+        workload.name: f"it has {max(workload.lengths):,} tokens in one sequence, the bundle "
+        f"takes {limit:,}"
+        for workload in workloads
+        if max(workload.lengths) > limit
+    }
+    fitting = [workload for workload in workloads if workload.name not in skipped]
+    if not fitting:
+        raise InputError(
+            "Nothing to measure. "
+            + "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+            + ". Choose shorter --workloads."
+        )
+    return fitting, skipped
+
+
+def _mask(manifest: Manifest) -> int | None:
+    if manifest.task != "fill-mask":
+        return None
+    mask = manifest.special_tokens.get("mask")
+    if mask is None:
+        raise BundleError(
+            "The bundle is for fill-mask and names no mask token, since its checkpoint has no "
+            "tokenizer. Export it with --task feature-extraction."
+        )
+    return mask
+
+
+def _describe(manifest: Manifest) -> dict[str, object]:
+    shape = manifest.model
+    return {
+        "source": manifest.source.get("checkpoint"),
+        "task": manifest.task,
+        "precision": manifest.precision,
+        "target": manifest.target,
+        "backend": manifest.backend,
+        "exported_with": manifest.mbert_version,
+        "vocab_size": shape["vocab_size"],
+        "hidden_size": shape["hidden_size"],
+        "layers": len(shape["layers"]),
+    }

@@ -1,0 +1,49 @@
+"""Programs that compute different things are never compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mbert.bench.agreement import Outputs, compare
+from mbert.bench.errors import BenchError
+
+
+def written(folder: Path, name: str, values: list[np.ndarray]) -> Outputs:
+    path = folder / name
+    path.write_bytes(b"".join(v.astype(np.float32).tobytes() for v in values))
+    return Outputs(name, path, [list(v.shape) for v in values])
+
+
+@pytest.fixture
+def values() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    made = [generator.standard_normal((n, 4)) for n in (3, 5)]
+    made[1][2, 1] = -8.0  # the largest
+    return made
+
+
+def test_rounding_passes(tmp_path: Path, values: list[np.ndarray]) -> None:
+    close = [v.copy() for v in values]
+    close[0][1, 1] += 0.004
+    found = compare(written(tmp_path, "a", values), written(tmp_path, "b", close), "W")
+    assert found.largest_value == 8.0
+    assert found.max_abs_error == pytest.approx(0.004, rel=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [0.02, -0.02, np.nan, np.inf])
+def test_anything_more_is_an_error(tmp_path: Path, values: list[np.ndarray], wrong: float) -> None:
+    other = [v.copy() for v in values]
+    other[0][2, 3] += wrong
+    one, two = written(tmp_path, "a", values), written(tmp_path, "b", other)
+    for ours, theirs in ((one, two), (two, one)):
+        with pytest.raises(BenchError, match=r"W2: . and . differ by .*at most 0.001"):
+            compare(ours, theirs, "W2")
+
+
+def test_swapped_sequences_are_seen(tmp_path: Path, values: list[np.ndarray]) -> None:
+    swapped = written(tmp_path, "b", values[::-1])
+    with pytest.raises(BenchError, match=r"\[3, 4\], \[5, 4\].*\[5, 4\], \[3, 4\]"):
+        compare(written(tmp_path, "a", values), swapped, "W")

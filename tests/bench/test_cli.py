@@ -1,0 +1,179 @@
+"""mbert-bench from end to end on checkpoints that take moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import mbert
+from mbert.bench.cli import main
+from mbert.bench.workloads import WORKLOADS, batches, padded_tokens
+from support.checkpoints import make_checkpoint
+from support.text import add_tokenizer
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "bundle"
+    mbert.convert(small_checkpoint, folder, task="feature-extraction")
+    return folder
+
+
+def test_table_json_and_plot(
+    bundle: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Relative paths: the programs work in another directory.
+    monkeypatch.chdir(tmp_path)
+    result = bench(
+        os.path.relpath(bundle), "--checkpoint", os.path.relpath(small_checkpoint),
+        "--against", "pytorch", "--workloads", "W2s,W1-16,W4-2048", "--seconds", 0,
+        "--threads", 1, "--json", "out.json", "--plot", "out.png",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for text in ("W1-16", "W2s", "mbert", "pytorch", "real tokens/s", "W4-2048 was skipped"):
+        assert text in result.stdout
+    assert (tmp_path / "out.png").read_bytes().startswith(PNG)
+
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["format_version"] == 1
+    assert report["threads"] == 1
+    assert report["model"]["task"] == "feature-extraction"
+    assert report["machine"]["processor"]
+    assert report["programs"]["mbert"]["versions"].keys() == {"mbert", "onnxruntime", "numpy"}
+    assert report["programs"]["pytorch"]["versions"].keys() == {"torch", "transformers"}
+    assert "takes 1,024" in report["skipped"]["W4-2048"]
+    assert [entry["workload"] for entry in report["workloads"]] == ["W1-16", "W2s"]
+    for entry in report["workloads"]:
+        lengths = WORKLOADS[entry["workload"]].lengths
+        assert entry["tokens"] == sum(lengths)
+        for name, found in entry["results"].items():
+            assert len(found["turns"]) >= 3
+            figures = found["figures"]
+            assert figures["calls"] == sum(len(calls) for calls in found["turns"])
+            # Real tokens, for both programs alike.
+            assert figures["tokens_per_second"] == pytest.approx(sum(lengths) / figures["median"])
+            assert found["peak_bytes"] > 0
+            whole_life = report["programs"][name]["peak_bytes"]
+            assert whole_life >= found["peak_bytes"]
+        agreement = entry["results"]["pytorch"]["agreement"]
+        assert agreement["max_abs_error"] <= 1e-4 * agreement["largest_value"]
+        assert entry["results"]["mbert"]["ratio"] is None
+        ratio = entry["results"]["pytorch"]["ratio"]
+        assert ratio["low"] <= ratio["high"]
+    lengths = WORKLOADS["W2s"].lengths
+    assert report["workloads"][1]["padded_tokens"] == padded_tokens(
+        lengths, batches(lengths, 8, True)
+    )
+
+
+@pytest.mark.parametrize("task", ["fill-mask", "text-classification"])
+def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    if task == "fill-mask":
+        add_tokenizer(shutil.copytree(small_checkpoint, checkpoint))
+    else:
+        make_checkpoint(checkpoint, task)
+    mbert.convert(checkpoint, tmp_path / "bundle", task=task)
+    # JSON alone on standard output: the table goes elsewhere.
+    result = bench(
+        tmp_path / "bundle", "--checkpoint", checkpoint, "--against", "pytorch",
+        "--workloads", "W2s", "--seconds", 0, "--json", "-",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["model"]["task"] == task
+    assert report["workloads"][0]["results"]["pytorch"]["agreement"]["largest_value"] > 0
+    assert "real tokens/s" in result.stderr
+
+
+def test_mbert_alone(bundle: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "out.svg"
+    result = bench(bundle, "--workloads", "W1-16", "--seconds", 0, "--plot", plot)
+    assert result.exit_code == 0, result.output
+    assert "pytorch" not in result.stdout
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_a_peer_that_computes_something_else_is_caught(bundle: Path, tmp_path: Path) -> None:
+    other = make_checkpoint(tmp_path / "other", local_attention=16)
+    result = bench(
+        bundle, "--checkpoint", other, "--against", "pytorch", "--workloads", "W1-16,W1-128",
+        "--seconds", 0, "--json", tmp_path / "out.json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    # 16 tokens: the narrower window cuts already.
+    assert "W1-16: mbert and pytorch differ by" in result.stderr
+    assert "very checkpoint" in result.stderr
+    assert not result.stdout
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_random_shape_can_be_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    arguments = ("--random", "tiny", "--keep", folder, "--workloads", "W1-16", "--seconds", 0)
+    result = bench(*arguments, "--against", "pytorch", "--json", "-")
+    assert result.exit_code == 0, result.output
+    model = json.loads(result.stdout)["model"]
+    assert (model["layers"], model["hidden_size"], model["vocab_size"]) == (7, 256, 50368)
+    config = json.loads((folder / "random-tiny" / "config.json").read_text())
+    assert config["intermediate_size"] == 384
+    assert (folder / "random-tiny-bundle" / "manifest.json").exists()
+
+    again = bench(*arguments)
+    assert again.exit_code == 1
+    assert "random-tiny exists already" in again.stderr
+
+
+def test_missing_transformers(
+    bundle: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "transformers.py").write_text("raise ImportError(name='transformers')\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    monkeypatch.setenv("PYTHONPATH", path)
+    result = bench(
+        bundle, "--checkpoint", small_checkpoint, "--against", "pytorch", "--workloads", "W1-16"
+    )
+    assert result.exit_code == 1
+    assert "transformers is missing" in result.stderr
+    assert "pip install 'mbert[bench]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "Give a BUNDLE or --random"),
+        (["{bundle}", "--random", "base"], 2, "Give a BUNDLE or --random"),
+        (["--random", "base", "--checkpoint", "{here}"], 2, "leave out --checkpoint"),
+        (["{bundle}", "--keep", "{here}"], 2, "--keep belongs to --random"),
+        (["{bundle}", "--against", "pytorch"], 1, "needs --checkpoint: the folder of checkpoint"),
+        (["{bundle}", "--workloads", "W7"], 1, "No such workload: W7"),
+        (["{bundle}", "--workloads", "W4-2048"], 1, "Nothing to measure. W4-2048: it has 2,048"),
+        (["{bundle}", "--plot", "{here}/x.gif"], 1, "--plot is x.gif; expected a name in .png"),
+        (["{bundle}", "--json", "{here}/no/x.json"], 1, "no folder that can be written"),
+        (["{here}"], 1, "is not a bundle"),
+    ],
+)
+def test_refusals(
+    arguments: list[str], code: int, message: str, bundle: Path, tmp_path: Path
+) -> None:
+    result = bench(*(a.format(bundle=bundle, here=tmp_path) for a in arguments))
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_fill_mask_without_a_mask_token(small_checkpoint: Path, tmp_path: Path) -> None:
+    mbert.convert(small_checkpoint, tmp_path / "bundle", task="fill-mask")
+    result = bench(tmp_path / "bundle", "--workloads", "W1-16")
+    assert result.exit_code == 1
+    assert "names no mask token" in result.stderr
