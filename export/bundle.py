@@ -86,17 +86,19 @@ def _publish(temporary: Path, output: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())  # a rename must not outlive the contents
-    if output.exists():
-        replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
-        os.replace(output, replaced)
-        try:
-            os.replace(temporary, output)
-        except BaseException:
-            os.replace(replaced, output)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    else:
+    if not output.exists():
         os.replace(temporary, output)
+        return
+    replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
+    try:
+        os.replace(output, replaced)
+        os.replace(temporary, output)
+    except BaseException:
+        if not output.exists():
+            os.replace(replaced, output)
+        raise
+    finally:
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _umask() -> int:

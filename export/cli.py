@@ -67,8 +67,10 @@ def main(
     """Export CHECKPOINT (a folder or a Hugging Face hub id) to a verified bundle."""
     # Progress goes to stderr, so that --json can be piped.
     steps = Steps(Console(stderr=True, quiet=quiet))
-    # A termination request unwinds like Ctrl-C does: nothing half-written stays behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A request to end, or a closed terminal, unwinds like Ctrl-C does: nothing half-written stays.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, signal.default_int_handler)
     try:
         manifest = convert(
             checkpoint, output, task=task, revision=revision, force=force, progress=steps

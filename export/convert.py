@@ -107,7 +107,8 @@ def _shape(config: ModelConfig) -> dict[str, object]:
     shape = asdict(config)
     for key in ("id2label", "problem_type", "architectures"):
         del shape[key]
-    return {**shape, "head_dim": config.head_dim}
+    # Lists, as they are read back.
+    return {**shape, "layers": list(shape["layers"]), "head_dim": config.head_dim}
 
 
 def _limits(config: ModelConfig) -> Limits:

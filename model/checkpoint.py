@@ -22,7 +22,7 @@ from .heads import TASK_OF_ARCHITECTURE, TASKS, FillMask
 
 DEFAULT_CHECKPOINT = "answerdotai/ModernBERT-base"
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _HUB_FILES = [
     "config.json",
     "*.safetensors",
@@ -163,8 +163,8 @@ def _open_tensors(folder: Path) -> Iterator[_Tensors]:
                 weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{index} is not a safetensors index: {error}.") from error
-            for shard in sorted(set(weight_map.values())):
-                if Path(shard).name != shard:
+            for shard in sorted(set(weight_map.values()), key=str):
+                if not isinstance(shard, str) or Path(shard).name != shard:
                     raise CheckpointError(f"{index} names {shard!r}; expected a file beside it.")
                 handle = _open(stack, folder / shard)
                 stored = set(handle.keys())
@@ -203,9 +203,10 @@ def _match(model: nn.Module, tensors: _Tensors, folder: Path) -> dict[str, Tenso
         del wanted["decoder.weight"]
     found = set(tensors.stored_name)
     missing = sorted(set(wanted) - found)
-    if "decoder.bias" in missing and tied and "decoder.weight" not in found:
-        hint = " The config's decoder_bias or tie_word_embeddings may be wrong."
-    elif any(name.startswith(_HEAD_PREFIXES) for name in missing):
+    without_head = [name for name in missing if name.startswith(_HEAD_PREFIXES)]
+    if without_head == ["decoder.bias"] and "classifier.weight" not in found:
+        hint = " The config's decoder_bias may be wrong."
+    elif without_head:
         hint = " The checkpoint was saved without this task's head: choose another task."
     else:
         hint = ""

@@ -19,6 +19,7 @@ from mbert.errors import CheckpointError
 
 ACTIVATIONS = ("gelu", "silu", "relu", "gelu_pytorch_tanh")
 POOLINGS = ("cls", "mean")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 # Defaults of the published configuration class, for keys that a config.json leaves out.
 DEFAULT_GLOBAL_THETA = 160_000.0
@@ -129,7 +130,7 @@ class ModelConfig:
             max_position_embeddings=_positive(raw, "max_position_embeddings", 8192),
             layers=layers,
             hidden_activation=_choice(raw, "hidden_activation", "gelu", ACTIVATIONS),
-            norm_eps=_number(raw, "norm_eps", 1e-5),
+            norm_eps=_not_negative(raw, "norm_eps", 1e-5),
             norm_bias=_flag(raw, "norm_bias", False),
             attention_bias=_flag(raw, "attention_bias", False),
             mlp_bias=_flag(raw, "mlp_bias", False),
@@ -139,8 +140,8 @@ class ModelConfig:
             decoder_bias=_flag(raw, "decoder_bias", True),
             tie_word_embeddings=_flag(raw, "tie_word_embeddings", True),
             id2label=_labels(raw),
-            problem_type=raw.get("problem_type"),
-            architectures=tuple(raw.get("architectures") or ()),
+            problem_type=_problem_type(raw),
+            architectures=_architectures(raw),
         )
 
 
@@ -196,13 +197,15 @@ def _layer_types(raw: Mapping[str, Any], num_layers: int) -> tuple[str, ...]:
 
 def _thetas(raw: Mapping[str, Any]) -> dict[str, float]:
     parameters = raw.get("rope_parameters") or {}
-    scaling = raw.get("rope_scaling")
     if not isinstance(parameters, dict) or set(parameters) - set(_LAYER_TYPES):
         raise CheckpointError(
             f"config.json: rope_parameters is {parameters!r}; expected an object with the keys "
             f"{_LAYER_TYPES}."
         )
-    for where, entry in [*parameters.items(), ("rope_scaling", scaling)]:
+    entries = {f"rope_parameters.{kind}": entry for kind, entry in parameters.items()}
+    for where, entry in {**entries, "rope_scaling": raw.get("rope_scaling")}.items():
+        if entry is not None and not isinstance(entry, dict):
+            raise CheckpointError(f"config.json: {where} is {entry!r}; expected an object.")
         for key, plain in (("rope_type", "default"), ("type", "default"), ("factor", 1.0)):
             if entry and entry.get(key, plain) not in (None, plain):
                 raise CheckpointError(
@@ -256,26 +259,52 @@ def _agreed(name_a: str, a: T | None, name_b: str, b: T | None, default: T) -> T
 def _labels(raw: Mapping[str, Any]) -> tuple[str, ...]:
     id2label = raw.get("id2label")
     if id2label is None:
-        count = raw.get("num_labels", 2)
-        return tuple(f"LABEL_{i}" for i in range(count))
+        return tuple(f"LABEL_{i}" for i in range(_positive(raw, "num_labels", 2)))
     try:
         by_id = {int(key): str(label) for key, label in id2label.items()}
     except (AttributeError, ValueError):
         raise CheckpointError(
             f"config.json: id2label is {id2label!r}; expected an object from ids to labels."
         ) from None
-    if sorted(by_id) != list(range(len(by_id))):
+    if not by_id or sorted(by_id) != list(range(len(by_id))):
         raise CheckpointError(
-            f"config.json: id2label has the ids {sorted(by_id)}; expected 0 to {len(by_id) - 1}."
+            f"config.json: id2label has the ids {sorted(by_id)}; expected 0, 1, ... without a gap."
         )
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
+def _problem_type(raw: Mapping[str, Any]) -> str | None:
+    if raw.get("problem_type") is None:
+        return None
+    return _choice(raw, "problem_type", "", PROBLEM_TYPES)
+
+
+def _architectures(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    names = raw.get("architectures")
+    if names is None:
+        return ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"config.json: architectures is {names!r}; expected a list of names.")
+    return tuple(names)
+
+
 def _number(raw: Mapping[str, Any], key: str, default: float) -> float:
     value = raw.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CheckpointError(f"config.json: {key} is {value!r}; expected a finite number.")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    except OverflowError:
+        pass
+    raise CheckpointError(f"config.json: {key} is {value!r}; expected a finite number.")
+
+
+def _not_negative(raw: Mapping[str, Any], key: str, default: float) -> float:
+    value = _number(raw, key, default)
+    if value < 0:
+        raise CheckpointError(f"config.json: {key} is {value}; expected a number from 0 on.")
+    return value
 
 
 def _positive(raw: Mapping[str, Any], key: str, default: int) -> int:

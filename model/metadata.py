@@ -20,8 +20,10 @@ def license_of(folder: Path) -> str | None:
         card = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-    front_matter = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    found = front_matter and re.search(r"^license:\s*(\S+)", front_matter[1], re.MULTILINE)
+    front_matter = re.match(r"---\r?\n(.*?)\n---", card, re.DOTALL)
+    found = front_matter and re.search(
+        r"^license:[ \t]*[\"']?([\w.-]*\w)", front_matter[1], re.MULTILINE
+    )
     return found[1] if found else None
 
 
@@ -47,6 +49,8 @@ def pooling_of(folder: Path) -> str | None:
     if not (folder / "modules.json").exists():
         return "mean"
     modules = _read(folder / "modules.json", list)
+    if not all(isinstance(module, dict) for module in modules):
+        raise CheckpointError(f"{folder / 'modules.json'} is not a list of modules.")
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     # Normalize changes the length of the vector only, and is the caller's choice.
     if [kind for kind in kinds if kind != "Normalize"] != ["Transformer", "Pooling"]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mbert.errors import BundleError
 
 from .cache import cache_folder
+from .external_data import external_files
 from .manifest import MANIFEST, FileEntry, Manifest
 
 MODEL = "model.onnx"
@@ -52,16 +54,14 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     root = folder.resolve()
     for name, entry in manifest.files.items():
         _check_size(root, name, entry)
-    stamp = cache_folder() / "checked" / _fingerprint(root, manifest)
-    if not stamp.exists():
+    cache = cache_folder()
+    stamp = cache / "checked" / _fingerprint(root, manifest) if cache else None
+    if stamp is None or not os.path.exists(stamp):  # False, not an error, where none can be
         for name, entry in manifest.files.items():
-            found = file_sha256(root / name)
-            if found != entry.sha256:
-                raise BundleError(
-                    f"{root / name} has changed since it was exported: sha256 is {found}, the "
-                    f"manifest says {entry.sha256}. Copy the bundle again, or export again."
-                )
-        _write_stamp(stamp)
+            _check_hash(root / name, entry)
+        _check_external_data(root / MODEL, manifest)
+        if stamp is not None:
+            _write_stamp(stamp)
     return Bundle(folder, manifest)
 
 
@@ -77,17 +77,44 @@ def file_sha256(path: Path) -> str:
 def _check_size(root: Path, name: str, entry: FileEntry) -> None:
     path = root / name
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise BundleError(
             f"{path} is missing ({error.strerror}). The bundle is incomplete: copy it again."
         ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path} is not a file. The bundle is damaged: copy it again.")
     if not path.resolve().is_relative_to(root):
         raise BundleError(f"{path} is a link that leaves the bundle. Copy the file itself.")
-    if size != entry.size:
+    if status.st_size != entry.size:
         raise BundleError(
-            f"{path} is {size} bytes, the manifest says {entry.size}. It was cut short or "
-            "changed: copy the bundle again."
+            f"{path} is {status.st_size} bytes, the manifest says {entry.size}. It was cut "
+            "short or changed: copy the bundle again."
+        )
+
+
+def _check_hash(path: Path, entry: FileEntry) -> None:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    if found != entry.sha256:
+        raise BundleError(
+            f"{path} has changed since it was exported: sha256 is {found}, the manifest says "
+            f"{entry.sha256}. Copy the bundle again, or export again."
+        )
+
+
+def _check_external_data(model: Path, manifest: Manifest) -> None:
+    """Weights come from files that were checked, and from nowhere else."""
+    try:
+        # As paths, "./x" and "x" are the same; ".." stays.
+        named = {str(PurePosixPath(name)) for name in external_files(model.read_bytes())}
+    except ValueError as error:
+        raise BundleError(f"{model} is not an ONNX model: {error}. Export again.") from error
+    for name in sorted(named - set(manifest.files)):
+        raise BundleError(
+            f"{model} keeps weights in {name!r}, which is not a file of the bundle. Export again."
         )
 
 
@@ -96,8 +123,8 @@ def _fingerprint(root: Path, manifest: Manifest) -> str:
     digest = hashlib.sha256(str(root).encode())
     digest.update((root / MANIFEST).read_bytes())
     for name in manifest.files:
-        stat = (root / name).stat()
-        digest.update(f"{name} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode())
+        status = (root / name).stat()
+        digest.update(f"{name} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
     return digest.hexdigest()
 
 

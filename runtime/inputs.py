@@ -108,6 +108,8 @@ def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
             f"{what} is {array.dtype} of shape {list(array.shape)}; expected a flat list of "
             "integers."
         )
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{what} holds {array.max()}, which is no token id or offset.")
     return array.astype(np.int64, copy=False)  # signed: a difference of unsigned offsets wraps
 
 

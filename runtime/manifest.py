@@ -12,6 +12,7 @@ from mbert.errors import BundleError
 MANIFEST = "manifest.json"
 # Raised when an older reader would misread a bundle; every reader accepts all older formats.
 FORMAT_VERSION = 1
+TASKS = ("feature-extraction", "fill-mask", "text-classification")
 # Version of each operator's contract that this runtime computes.
 OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
 
@@ -93,7 +94,7 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read as JSON: {error}. Export again.") from error
         found = raw.get("format_version") if isinstance(raw, dict) else None
-        if not isinstance(found, int) or found < 1:
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
             raise BundleError(f"{path}: format_version is {found!r}; expected a number from 1 on.")
         if found > FORMAT_VERSION:
             raise BundleError(
@@ -110,10 +111,21 @@ class Manifest:
 
 
 def _parse(raw: dict[str, Any]) -> Manifest:
+    """Build the manifest; whatever later code relies on is checked here."""
     values = dict(raw)
+    if raw["task"] not in TASKS:
+        raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(TASKS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
     values["outputs"] = tuple(_tensor_spec(entry) for entry in raw["outputs"])
+    if len(values["outputs"]) != 1:
+        raise ValueError(f"outputs has {len(values['outputs'])} entries, expected 1")
     values["limits"] = Limits(**raw["limits"])
+    for key, limit in raw["limits"].items():
+        _natural(f"limits.{key}", limit, 1)
+    for key in ("vocab_size", "hidden_size"):
+        _natural(f"model.{key}", raw["model"][key], 1)
+    for key, token_id in raw["special_tokens"].items():
+        _natural(f"special_tokens.{key}", token_id, 0)
     values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
     values["labels"] = None if raw["labels"] is None else tuple(raw["labels"])
     for name, version in raw["operators"].items():
@@ -122,9 +134,14 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     for name in values["files"]:
         # No path may leave the bundle: names are relative, and never climb.
         parts = Path(name).parts
-        if Path(name).is_absolute() or ".." in parts or not parts:
+        if Path(name).is_absolute() or ".." in parts or not parts or "\0" in name:
             raise ValueError(f"file {name!r} lies outside the bundle")
     return Manifest(**values)
+
+
+def _natural(what: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what} is {value!r}, expected an integer from {least} on")
 
 
 def _tensor_spec(entry: dict[str, Any]) -> TensorSpec:

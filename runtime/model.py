@@ -80,7 +80,7 @@ class Model:
         return self._manifest
 
     def close(self) -> None:
-        """Free the model; every later call raises BackendError."""
+        """Free the model; every later call that has something to compute raises BackendError."""
         self._open_session = None
 
     def __enter__(self) -> Model:

@@ -46,6 +46,7 @@ class Tokenizer:
                 raise InputError(
                     f"Text {i} is a {type(text).__name__}; expected a string or a pair of strings."
                 )
+            _check_unicode(text, i)
         tokenizer = self._truncating if truncate else self._whole
         encoded = [
             np.asarray(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))
@@ -64,6 +65,17 @@ def _read(path: Path) -> HuggingFaceTokenizer:
         return HuggingFaceTokenizer.from_file(str(path))
     except Exception as error:  # the binding raises plain Exception
         raise BundleError(f"{path} is not a tokenizer: {error}") from error
+
+
+def _check_unicode(text: Text, i: int) -> None:
+    for part in (text,) if isinstance(text, str) else text:
+        try:
+            part.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"Text {i} is not valid Unicode: it has a lone surrogate at position "
+                f"{error.start}. Decode its bytes as what they are before passing it on."
+            ) from error
 
 
 def _is_text(text: object) -> bool:

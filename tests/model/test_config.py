@@ -314,12 +314,13 @@ def test_thetas_in_rope_parameters_are_positive_numbers(kind: str, value: object
         {FULL: 10_000.0},
         {SLIDING: "default"},
     ],
+    ids=json.dumps,
 )
 def test_rope_parameters_are_one_object_for_each_kind_of_layer(value: object) -> None:
     refuses("rope_parameters", rope_parameters=value)
 
 
-@pytest.mark.parametrize("value", ["linear", ["linear"], 2.0])
+@pytest.mark.parametrize("value", ["linear", ["linear"], 2.0], ids=json.dumps)
 def test_a_rope_scaling_that_is_no_object_is_refused(value: object) -> None:
     refuses("rope_scaling", rope_scaling=value)
 
@@ -366,10 +367,17 @@ def test_the_number_of_labels_names_them(count: int) -> None:
         (["a", "b"], "expected an object from ids to labels"),
         ("ab", "expected an object from ids to labels"),
         ({"good": "0"}, "expected an object from ids to labels"),
-        ({"1": "a", "2": "b"}, r"id2label has the ids \[1, 2\]; expected 0 to 1"),
-        ({"0": "a", "2": "b"}, r"id2label has the ids \[0, 2\]; expected 0 to 1"),
+        (
+            {"1": "a", "2": "b"},
+            r"id2label has the ids \[1, 2\]; expected 0, 1, \.\.\. without a gap",
+        ),
+        (
+            {"0": "a", "2": "b"},
+            r"id2label has the ids \[0, 2\]; expected 0, 1, \.\.\. without a gap",
+        ),
         ({}, "id2label"),
     ],
+    ids=["list", "string", "names", "from 1", "a gap", "none"],
 )
 def test_labels_that_name_no_rows_are_refused(labels: object, message: str) -> None:
     refuses(message, id2label=labels)
@@ -380,7 +388,7 @@ def test_a_number_of_labels_is_a_positive_integer(count: object) -> None:
     refuses("num_labels is .*expected a positive integer", num_labels=count)
 
 
-@pytest.mark.parametrize("value", ["ModernBertModel", 5, [5], {"a": 1}])
+@pytest.mark.parametrize("value", ["ModernBertModel", 5, [5], {"a": 1}], ids=json.dumps)
 def test_architectures_are_a_list_of_names(value: object) -> None:
     refuses("architectures is .*expected a list", architectures=value)
 
@@ -392,7 +400,7 @@ def test_the_problem_type_is_taken_over(value: str | None) -> None:
     assert read(COMMON, problem_type=value).problem_type == value
 
 
-@pytest.mark.parametrize("value", ["multilabel", 5, ["regression"]])
+@pytest.mark.parametrize("value", ["multilabel", 5, ["regression"]], ids=json.dumps)
 def test_an_unknown_problem_type_is_refused(value: object) -> None:
     refuses("problem_type is .*regression", problem_type=value)
 

@@ -1,0 +1,96 @@
+"""Checkpoints, and one bundle of each task, made once; do not change them, copy them."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+import torch
+
+import mbert
+from mbert.export.trace import trace
+from mbert.model import open_checkpoint
+from support.checkpoints import make_checkpoint
+from support.text import add_tokenizer
+
+# `mbert.export.convert` is the function as well as the module that it is in.
+convert_module: Any = importlib.import_module("mbert.export.convert")
+
+CARD = "---\nlicense: apache-2.0\n---\n# A test model\n"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole fill-mask checkpoint: weights, tokenizer, card."""
+    folder = tmp_path_factory.mktemp("source") / "my-model"
+    make_checkpoint(folder, num_hidden_layers=2)
+    add_tokenizer(folder)
+    (folder / "README.md").write_text(CARD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "classifier"
+    labels = {0: "good", 1: "bad", 2: "neither"}
+    return make_checkpoint(
+        folder,
+        "text-classification",
+        num_hidden_layers=2,
+        classifier_pooling="mean",
+        id2label=labels,
+        label2id={label: i for i, label in labels.items()},
+        problem_type="multi_label_classification",
+    )
+
+
+@pytest.fixture(scope="session")
+def bundles(
+    checkpoint: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """One bundle of each task; do not change them, copy them."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for task in ("feature-extraction", "fill-mask", "text-classification"):
+        source = classifier if task == "text-classification" else checkpoint
+        mbert.convert(source, folder / task, task=task)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture
+def old_bundle(bundles: dict[str, Path], tmp_path: Path) -> Path:
+    """A bundle that an export finds in its place, alone in its folder."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return Path(shutil.copytree(bundles["feature-extraction"], folder / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str], ir.Model]:
+    """A tracer that traces once, for tests of what comes after it."""
+    model = open_checkpoint(checkpoint).load_model("fill-mask")
+    once = trace(model, "fill-mask")
+    return lambda model, task: once
+
+
+@pytest.fixture
+def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verify on a batch that is small, yet longer than the window."""
+    reference = convert_module.make_reference
+    monkeypatch.setattr(
+        convert_module, "make_reference", lambda *given: reference(*given, lengths=(1, 2, 40))
+    )
+
+
+@pytest.fixture
+def quick(
+    monkeypatch: pytest.MonkeyPatch,
+    small_batch: None,
+    traced: Callable[[torch.nn.Module, str], ir.Model],
+) -> None:
+    """Make exports of ``checkpoint`` for fill-mask quick: nothing is traced again."""
+    monkeypatch.setattr(convert_module, "trace", traced)

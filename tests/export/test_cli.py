@@ -1,0 +1,125 @@
+"""``mbert-export``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mbert.export.cli import main
+from mbert.runtime.bundle import open_bundle
+from support.checkpoints import edit_config
+from support.exports import STEPS, listed
+
+
+@pytest.fixture
+def command(
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Run mbert-export in this process; give its exit status and what it printed."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = 0
+        try:
+            main([str(argument) for argument in arguments], prog_name="mbert-export")
+        except SystemExit as leaving:
+            status = int(leaving.code or 0)
+        return status, *capfd.readouterr()
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_the_command_prints_a_summary(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path, quick: None
+) -> None:
+    status, shown, progress = command(checkpoint, "--cpu", "-o", tmp_path / "bundle")
+    assert status == 0
+    for word in (
+        "fill-mask",
+        "cpu, fp32, onnxruntime",
+        "2 layers",
+        "tolerance",
+        "error, functions",
+    ):
+        assert word in shown
+    for step in STEPS:
+        assert step in progress
+
+
+def test_quiet_prints_nothing(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments = (checkpoint, "--task", "feature-extraction", "-o", tmp_path / "bundle")
+    assert command(*arguments, "--quiet") == (0, "", "")
+    assert open_bundle(tmp_path / "bundle").manifest.task == "feature-extraction"
+
+
+def test_json_is_the_manifest_and_the_times(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path, quick: None
+) -> None:
+    status, shown, _ = command(checkpoint, "--json", "-o", tmp_path / "bundle")
+    assert status == 0
+    parsed = json.loads(shown)
+    assert parsed["manifest"] == json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert tuple(parsed["seconds"]) == STEPS
+
+
+def test_an_error_is_one_line(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "taken").mkdir()
+    for arguments, message in (
+        ((tmp_path / "empty", "-o", tmp_path / "x"), "has no config.json"),
+        ((tmp_path / "absent" / "x", "-o", tmp_path / "x"), "neither a folder nor"),
+        ((checkpoint, "-o", tmp_path / "taken"), "taken exists"),
+        ((checkpoint, "-o", tmp_path / "no" / "x"), "is not a folder"),
+        ((checkpoint, "--task", "text-classification", "-o", tmp_path / "x"), "classifier.weight"),
+    ):
+        status, shown, errors = command(*arguments, "--quiet")
+        assert status == 1
+        assert shown == ""
+        assert errors.startswith("Error: ")
+        assert message in errors
+        assert errors.count("\n") == 1
+    assert listed(tmp_path) == ["empty", "taken"]
+
+
+def test_a_checkpoint_that_is_wrong_is_one_line(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    edit_config(source, model_type="bert")
+    status, _, errors = command(source, "--quiet", "-o", tmp_path / "bundle")
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "model_type is 'bert'" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x"], "Missing option '-o'"),
+        (["x", "-o", "y", "--task", "translation"], "'translation' is not one of"),
+        (["x", "-o", "y", "--no-such-option"], "No such option"),
+    ],
+)
+def test_a_wrong_call_is_explained(
+    command: Callable[..., tuple[int, str, str]], arguments: list[str], message: str
+) -> None:
+    status, _, errors = command(*arguments)
+    assert status == 2
+    assert message in errors
+
+
+def test_help_names_the_options(command: Callable[..., tuple[int, str, str]]) -> None:
+    status, shown, _ = command("--help")
+    assert status == 0
+    for option in ("--cpu", "--output", "--task", "--revision", "--force", "--quiet", "--json"):
+        assert option in shown

@@ -1,0 +1,216 @@
+"""Full disks, interrupts and signals: a bundle is whole or absent, and an older one stays."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import mbert
+from mbert.errors import ExportError
+from mbert.export import bundle as bundle_module
+from mbert.runtime.bundle import open_bundle
+from support.exports import STEPS, contents, listed, mounted
+
+# ---- a disk that fills up
+
+
+def test_a_full_disk_leaves_nothing(checkpoint: Path, tmp_path: Path, quick: None) -> None:
+    with mounted(tmp_path, "size=400k"):
+        with pytest.raises(ExportError, match=r"No room to write .* MB are free"):
+            mbert.convert(checkpoint, tmp_path / "bundle")
+        assert listed(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_bundle(
+    checkpoint: Path, bundles: dict[str, Path], tmp_path: Path, quick: None
+) -> None:
+    held = sum(path.stat().st_size for path in bundles["feature-extraction"].iterdir())
+    with mounted(tmp_path, f"size={held + 300_000}"):
+        shutil.copytree(bundles["feature-extraction"], tmp_path / "bundle")
+        before = contents(tmp_path)
+        with pytest.raises(ExportError, match="No room to write"):
+            mbert.convert(checkpoint, tmp_path / "bundle", force=True)
+        assert contents(tmp_path) == before
+        assert listed(tmp_path) == ["bundle"]
+
+
+# What a child process runs: the command itself, but the model is one that was traced before.
+COMMAND = """
+import importlib, os, sys
+import onnx_ir
+from mbert.export.cli import main
+steps = importlib.import_module("mbert.export.convert")
+steps.trace = lambda model, task: onnx_ir.load(os.environ["TRACED"])
+{before}
+main(sys.argv[1:], prog_name="mbert-export")
+"""
+
+
+def child(before: str, traced: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start mbert-export after running ``before``; not from the repository, which hides mbert."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(before=before), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "TRACED": str(traced / "model.onnx")},
+    )
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+"""
+
+
+def test_a_file_that_may_not_grow_leaves_nothing(
+    checkpoint: Path, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = (checkpoint, "-o", tmp_path / "bundle")
+    with child(LIMITED, bundles["fill-mask"], checkpoint.parent, *arguments) as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Error: No room to write" in errors
+    assert "Traceback" not in errors
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "README.md"])
+def test_a_copy_that_fails_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def copyfile(source: Path, destination: Path) -> None:
+        if source.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(destination))
+
+    monkeypatch.setattr(bundle_module.shutil, "copyfile", copyfile)
+    with pytest.raises(ExportError, match=r"Input/output error.*Nothing was left behind"):
+        mbert.convert(checkpoint, tmp_path / "bundle")
+    assert listed(tmp_path) == []
+
+
+# ---- interrupts
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        *((step, KeyboardInterrupt) for step in STEPS),
+        (STEPS[3], SystemExit),
+        (STEPS[4], ValueError),
+    ],
+)
+def test_an_interrupted_step_leaves_the_old_bundle_alone(
+    checkpoint: Path, old_bundle: Path, quick: None, step: str, kind: type[BaseException]
+) -> None:
+    @contextmanager
+    def progress(name: str) -> Iterator[None]:
+        yield
+        if name == step:
+            raise kind
+
+    before = contents(old_bundle.parent)
+    with pytest.raises(kind):
+        mbert.convert(checkpoint, old_bundle, force=True, progress=progress)
+    assert contents(old_bundle.parent) == before
+    assert listed(old_bundle.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_interrupt_while_replacing_leaves_one_whole_bundle(
+    checkpoint: Path,
+    old_bundle: Path,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    which: int,
+    done: bool,
+) -> None:
+    """Ctrl-C around either of the two renames that put a new bundle in the place of an old one."""
+    replace = os.replace
+    calls = 0
+
+    def interrupted(source: Path, destination: Path) -> None:
+        nonlocal calls
+        now = old_bundle in (Path(source), Path(destination)) and calls == which
+        calls += old_bundle in (Path(source), Path(destination))
+        if not now or done:
+            replace(source, destination)
+        if now:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle_module.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mbert.convert(checkpoint, old_bundle, force=True)
+    assert calls > which
+    assert listed(old_bundle.parent) == ["bundle"]
+    assert open_bundle(old_bundle).manifest.task in ("feature-extraction", "fill-mask")
+
+
+def test_a_rename_that_fails_leaves_the_old_bundle(
+    checkpoint: Path, old_bundle: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def failing(source: Path, destination: Path) -> None:
+        if Path(destination) == old_bundle and "manifest.json" in os.listdir(source):
+            manifest = json.loads((Path(source) / "manifest.json").read_text())
+            if manifest["task"] == "fill-mask":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        replace(source, destination)
+
+    before = contents(old_bundle)
+    monkeypatch.setattr(bundle_module.os, "replace", failing)
+    with pytest.raises(ExportError, match=r"Permission denied.*Nothing was left behind"):
+        mbert.convert(checkpoint, old_bundle, force=True)
+    assert contents(old_bundle) == before
+    assert listed(old_bundle.parent) == ["bundle"]
+
+
+# The model is written when it says so; then it waits to be interrupted.
+WAITING = """
+import time
+def wait(*arguments):
+    print("ready", flush=True)
+    time.sleep(100)
+steps.make_reference = wait
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_signal_leaves_the_old_bundle_alone(
+    checkpoint: Path, bundles: dict[str, Path], old_bundle: Path, number: signal.Signals
+) -> None:
+    before = contents(old_bundle.parent)
+    arguments = (checkpoint, "--force", "-o", old_bundle)
+    with child(WAITING, bundles["fill-mask"], checkpoint.parent, *arguments) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            assert len(listed(old_bundle.parent)) == 2  # the half-written one is there
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert contents(old_bundle.parent) == before
+    assert listed(old_bundle.parent) == ["bundle"]
+
+
+def test_the_handlers_of_the_process_stay(checkpoint: Path, tmp_path: Path, quick: None) -> None:
+    """mbert.convert is a library call: it leaves the signals of its process alone."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    mbert.convert(checkpoint, tmp_path / "bundle")
+    assert {number: signal.getsignal(number) for number in handlers} == handlers

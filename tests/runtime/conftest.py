@@ -1,0 +1,102 @@
+"""One bundle of each task, exported once for all tests of the runtime; do not change them, copy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mbert
+from mbert.runtime.bundle import file_sha256
+from support.checkpoints import make_checkpoint
+from support.text import add_tokenizer
+
+LABELS = {0: "good", 1: "bad", 2: "neither"}
+
+
+@pytest.fixture(scope="session")
+def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fill-mask checkpoint with a tokenizer."""
+    return add_tokenizer(make_checkpoint(tmp_path_factory.mktemp("text") / "fill-mask"))
+
+
+@pytest.fixture(scope="session")
+def label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-classification checkpoint of three labels, with a tokenizer."""
+    folder = make_checkpoint(
+        tmp_path_factory.mktemp("text") / "classifier",
+        "text-classification",
+        num_hidden_layers=3,
+        classifier_pooling="mean",
+        id2label=LABELS,
+        label2id={label: i for i, label in LABELS.items()},
+    )
+    return add_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def embed_bundle(text_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tmp_path_factory.mktemp("bundles") / "embed"
+    mbert.convert(text_checkpoint, bundle, task="feature-extraction")
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def fill_mask_bundle(text_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tmp_path_factory.mktemp("bundles") / "fill-mask"
+    mbert.convert(text_checkpoint, bundle)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def classify_bundle(label_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tmp_path_factory.mktemp("bundles") / "classify"
+    mbert.convert(label_checkpoint, bundle)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def embedder(embed_bundle: Path) -> Iterator[mbert.Model]:
+    with mbert.load(embed_bundle, threads=2) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def masker(fill_mask_bundle: Path) -> Iterator[mbert.Model]:
+    with mbert.load(fill_mask_bundle, threads=2) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def classifier(classify_bundle: Path) -> Iterator[mbert.Model]:
+    with mbert.load(classify_bundle, threads=2) as model:
+        yield model
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[..., Path]:
+    """Copy a bundle and change entries of its manifest; its files' entries are brought up to date.
+
+    A file that the change removed from the folder goes from the list as well.
+    """
+
+    def edit(bundle: Path, change: Callable[[Path], None] | None = None, **entries: Any) -> Path:
+        copied = Path(shutil.copytree(bundle, tmp_path / "edited"))
+        if change is not None:
+            change(copied)
+        path = copied / "manifest.json"
+        raw = {**json.loads(path.read_text()), **entries}
+        if "files" not in entries:
+            raw["files"] = {
+                name: {"size": (copied / name).stat().st_size, "sha256": file_sha256(copied / name)}
+                for name in raw["files"]
+                if (copied / name).exists()
+            }
+        path.write_text(json.dumps(raw))
+        return copied
+
+    return edit
