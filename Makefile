@@ -23,19 +23,19 @@ help:  ## list the targets
 $(STAMPS)/venv: pyproject.toml
 	@echo "== virtual environment in .venv: PyTorch and the build tools"
 	@mkdir -p $(STAMPS)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install '$(TORCH)' scikit-build-core==1.1.2 cmake ninja
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install '$(TORCH)' scikit-build-core==1.1.2 cmake ninja
 	@touch $@
 
 $(STAMPS)/headers: plugins/onnxruntime/fetch_headers.sh
 	@echo "== ONNX Runtime's C++ headers"
 	@mkdir -p $(STAMPS)
-	bash plugins/onnxruntime/fetch_headers.sh
+	@bash plugins/onnxruntime/fetch_headers.sh
 	@touch $@
 
 $(STAMPS)/installed: $(STAMPS)/venv $(STAMPS)/headers $(SOURCES)
 	@echo "== native libraries, the mbert wheel and its dependencies"
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-build-isolation '.[dev]'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-build-isolation '.[dev]'
 	@touch $@
 
 .PHONY: install
@@ -44,6 +44,7 @@ install: $(STAMPS)/installed  ## set everything up in .venv
 .PHONY: demo
 demo: install  ## export examples/tiny and print predictions and similarities
 	@echo "== export examples/tiny"
+	@mkdir -p build/demo
 	$(BIN)/mbert-export examples/tiny --cpu -o build/demo/fill-mask --force
 	$(BIN)/mbert-export examples/tiny --cpu -o build/demo/embed --task feature-extraction --force
 	@echo "== fill-mask"
