@@ -64,7 +64,8 @@ bench: install  ## measure base-size random weights against PyTorch
 lint: install  ## ruff, mypy and clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p mbert
+	@# From elsewhere: here the folder mbert/ would hide the installed package.
+	cd build && ../$(BIN)/mypy --config-file ../pyproject.toml -p mbert
 	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 .PHONY: format

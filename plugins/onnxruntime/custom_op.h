@@ -1,0 +1,140 @@
+// The frame of every custom operator: element types, errors, shapes, threads.
+#ifndef MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
+#define MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api.h"
+#include "shapes.h"
+#include "types.h"
+
+namespace mbert::ort {
+
+constexpr ONNXTensorElementDataType kFloatTypes[] = {
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+};
+
+inline cpu::ElementType element_type(ONNXTensorElementDataType type) {
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return cpu::ElementType::kFloat16;
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return cpu::ElementType::kBFloat16;
+  return cpu::ElementType::kFloat32;
+}
+
+// Runs fn and turns what it throws into a status: no exception may reach ONNX Runtime.
+template <typename Fn>
+OrtStatus* guarded(const char* op, const Fn& fn) noexcept {
+  std::string message;
+  OrtErrorCode code = ORT_FAIL;
+  try {
+    try {
+      fn();
+      return nullptr;
+    } catch (const Ort::Exception& error) {
+      message = std::string(op) + ": " + error.what();
+      code = error.GetOrtErrorCode();
+    } catch (const std::exception& error) {
+      message = std::string(op) + ": " + error.what();
+    }
+  } catch (...) {
+    // Not even memory for the message.
+    return Ort::GetApi().CreateStatus(ORT_FAIL, "mbert: an operator failed for an unknown reason");
+  }
+  return Ort::GetApi().CreateStatus(code, message.c_str());
+}
+
+// Throws what a validation found, if it found anything.
+inline void require_valid(std::string problem) {
+  if (!problem.empty()) throw Ort::Exception(std::move(problem), ORT_INVALID_ARGUMENT);
+}
+
+template <typename Value>
+Value required_attribute(const OrtKernelInfo* info, const char* name) {
+  try {
+    return Ort::ConstKernelInfo(info).GetAttribute<Value>(name);
+  } catch (const Ort::Exception&) {
+    throw Ort::Exception("the attribute '" + std::string(name) + "' is missing or has a wrong type",
+                         ORT_INVALID_ARGUMENT);
+  }
+}
+
+// The tensor's shape, of which the rank has to be as given.
+inline std::vector<std::int64_t> shape_of(const Ort::ConstValue& value, const char* name,
+                                          std::size_t rank) {
+  std::vector<std::int64_t> shape = value.GetTensorTypeAndShapeInfo().GetShape();
+  if (shape.size() != rank) {
+    throw Ort::Exception("the input '" + std::string(name) + "' has " +
+                             std::to_string(shape.size()) + " dimensions; it needs " +
+                             std::to_string(rank),
+                         ORT_INVALID_ARGUMENT);
+  }
+  return shape;
+}
+
+// ONNX Runtime's own pool, one task at a time to whichever thread is free.
+inline cpu::ParallelFor parallel_for(const Ort::KernelContext& context) {
+  return [&context](std::int64_t count, const std::function<void(std::int64_t)>& fn) {
+    const auto call = [](void* data, std::size_t index) noexcept {
+      (*static_cast<const std::function<void(std::int64_t)>*>(data))(
+          static_cast<std::int64_t>(index));
+    };
+    context.ParallelFor(call, static_cast<std::size_t>(count), 0,
+                        const_cast<void*>(static_cast<const void*>(&fn)));
+  };
+}
+
+// A node of a model: what ONNX Runtime calls to compute it.
+template <typename Kernel>
+struct KernelInstance {
+  Kernel kernel;
+
+  OrtStatus* ComputeV2(OrtKernelContext* context) {
+    return guarded(Kernel::kName, [&] { kernel.compute(Ort::KernelContext(context)); });
+  }
+};
+
+// One operator for one element type. Kernel says what it is:
+//   kName, kInputs, input_type(index, type), infer_shape (an InferShape), its constructor
+//   Kernel(info, type) and compute(context).
+template <typename Kernel>
+class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kernel>, true> {
+ public:
+  explicit CustomOp(ONNXTensorElementDataType type) : type_(type) {
+    // Not through the base class, whose wrapper lets exceptions out.
+    this->InferOutputShapeFn = [](const OrtCustomOp* /*op*/, OrtShapeInferContext* context) {
+      return guarded(Kernel::kName, [&] { infer_output(context, Kernel::infer_shape); });
+    };
+  }
+
+  OrtStatus* CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
+                            void** instance) const {
+    return guarded(Kernel::kName,
+                   [&] { *instance = new KernelInstance<Kernel>{Kernel(info, type_)}; });
+  }
+
+  const char* GetName() const { return Kernel::kName; }
+  const char* GetExecutionProviderType() const { return "CPUExecutionProvider"; }
+  std::size_t GetInputTypeCount() const { return Kernel::kInputs; }
+  ONNXTensorElementDataType GetInputType(std::size_t index) const {
+    return Kernel::input_type(index, type_);
+  }
+  std::size_t GetOutputTypeCount() const { return 1; }
+  ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) const { return type_; }
+
+ private:
+  ONNXTensorElementDataType type_;
+};
+
+// The operators' own files define these: each of the element types, in the order of kFloatTypes.
+std::vector<const OrtCustomOp*> varlen_attention_ops();
+std::vector<const OrtCustomOp*> varlen_pooling_ops();
+
+}  // namespace mbert::ort
+
+#endif  // MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_

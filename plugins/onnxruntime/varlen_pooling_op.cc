@@ -1,0 +1,66 @@
+// mbert::VarlenPooling, version 1: one row for every packed sequence, on the CPU.
+#include "custom_op.h"
+#include "pooling.h"
+
+namespace mbert::ort {
+namespace {
+
+class VarlenPoolingKernel {
+ public:
+  static constexpr const char* kName = "VarlenPooling";
+  static constexpr std::size_t kInputs = 2;
+
+  static ONNXTensorElementDataType input_type(std::size_t index, ONNXTensorElementDataType type) {
+    return index == 0 ? type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+  }
+
+  static Shape infer_shape(const std::vector<Shape>& inputs) {
+    const Shape& hidden = inputs[0];
+    const Shape& cu_seqlens = inputs[1];
+    if (hidden.size() != 2 || cu_seqlens.size() != 1 || cu_seqlens[0].value == 0) return {};
+    Dimension sequences = cu_seqlens[0];
+    if (sequences.is_number()) {
+      --sequences.value;
+    } else if (sequences.is_known()) {
+      sequences.symbol += " - 1";
+    }
+    return {sequences, hidden[1]};
+  }
+
+  VarlenPoolingKernel(const OrtKernelInfo* info, ONNXTensorElementDataType type) {
+    params_.type = element_type(type);
+    require_valid(
+        cpu::parse_pooling_mode(required_attribute<std::int64_t>(info, "mode"), &params_.mode));
+  }
+
+  void compute(const Ort::KernelContext& context) const {
+    const Ort::ConstValue hidden = context.GetInput(0);
+    const Ort::ConstValue cu_seqlens = context.GetInput(1);
+    const std::vector<std::int64_t> shape = shape_of(hidden, "hidden", 2);
+
+    cpu::VarlenPoolingParams params = params_;
+    params.hidden = hidden.GetTensorRawData();
+    params.tokens = shape[0];
+    params.columns = shape[1];
+    params.cu_seqlens = cu_seqlens.GetTensorData<std::int32_t>();
+    params.sequences = shape_of(cu_seqlens, "cu_seqlens", 1)[0] - 1;
+    require_valid(cpu::validate(params));
+    params.pooled =
+        context.GetOutput(0, {params.sequences, params.columns}).GetTensorMutableRawData();
+    cpu::run(params, parallel_for(context));
+  }
+
+ private:
+  cpu::VarlenPoolingParams params_;  // the attribute; the rest comes with each call
+};
+
+}  // namespace
+
+std::vector<const OrtCustomOp*> varlen_pooling_ops() {
+  static const CustomOp<VarlenPoolingKernel> ops[] = {
+      CustomOp<VarlenPoolingKernel>(kFloatTypes[0]), CustomOp<VarlenPoolingKernel>(kFloatTypes[1]),
+      CustomOp<VarlenPoolingKernel>(kFloatTypes[2])};
+  return {&ops[0], &ops[1], &ops[2]};
+}
+
+}  // namespace mbert::ort
