@@ -21,6 +21,11 @@ def peak_bytes() -> int:
     return peak
 
 
+def resident_bytes() -> int:
+    """Return the present resident size of this process."""
+    return _status_bytes("VmRSS") or 0
+
+
 def reset_peak() -> bool:
     """Set the peak to the present size; False where the system does not let us."""
     _release_freed()
