@@ -132,8 +132,10 @@ def _bench(options: Options, scratch: Path) -> None:
         check_plot(options.plot_path)
     from rich.console import Console
 
+    from mbert.steps import Steps
+
     from .report import table
-    from .session import Steps, compare_programs
+    from .session import compare_programs
 
     to_stdout = options.json_path == STDOUT
     steps = Steps(Console(stderr=True))

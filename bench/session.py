@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-
-from rich.console import Console
 
 from mbert.errors import BundleError, InputError
 from mbert.runtime.manifest import Manifest
+from mbert.steps import Steps
 
 from .driver import Measurement, measure
 from .machine import Machine
@@ -18,27 +16,6 @@ from .process import WorkerProcess
 from .programs import MBERT
 from .report import Loaded, Report
 from .workloads import Workload, ordinary_ids
-
-
-class Steps:
-    """Shows each step while it runs, and how long it took."""
-
-    def __init__(self, console: Console) -> None:
-        """Print to ``console``."""
-        self._console = console
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Run one step."""
-        start = time.perf_counter()
-        # No spinner: redrawing it would take processor time from what is measured.
-        self._console.print(f"{name} ...", end="", highlight=False)
-        try:
-            yield
-        except BaseException:
-            self._console.print()
-            raise
-        self._console.print(f" [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False)
 
 
 def compare_programs(

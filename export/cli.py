@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,26 +14,9 @@ from rich.table import Table
 from mbert.errors import MbertError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS
 from mbert.runtime.manifest import Manifest
+from mbert.steps import Steps
 
 from .convert import convert
-
-
-class Steps:
-    """Shows each step while it runs and keeps its time."""
-
-    def __init__(self, console: Console) -> None:
-        """Print to ``console``."""
-        self._console = console
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Run one step."""
-        start = time.perf_counter()
-        with self._console.status(f"{name} ..."):
-            yield
-        self.seconds[name] = time.perf_counter() - start
-        self._console.print(f"[green]✓[/] {name} [dim]{self.seconds[name]:.1f} s[/]")
 
 
 @click.command()

@@ -153,15 +153,23 @@ struct Simd {
   template <int kBlock, int... kIndex>
   [[gnu::always_inline]] static Float merge_left(Float a, Float b,
                                                  std::integer_sequence<int, kIndex...>) {
-    return __builtin_shufflevector(a, b,
-                                   ((kIndex & kBlock) != 0 ? kLanes + kIndex - kBlock : kIndex)...);
+    return shuffle<((kIndex & kBlock) != 0 ? kLanes + kIndex - kBlock : kIndex)...>(a, b);
   }
 
   template <int kBlock, int... kIndex>
   [[gnu::always_inline]] static Float merge_right(Float a, Float b,
                                                   std::integer_sequence<int, kIndex...>) {
-    return __builtin_shufflevector(a, b,
-                                   ((kIndex & kBlock) != 0 ? kLanes + kIndex : kIndex + kBlock)...);
+    return shuffle<((kIndex & kBlock) != 0 ? kLanes + kIndex : kIndex + kBlock)...>(a, b);
+  }
+
+  // The lanes of a and b, one after the other, with the given numbers.
+  template <int... kIndex>
+  [[gnu::always_inline]] static Float shuffle(Float a, Float b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, kIndex...);
+#else
+    return __builtin_shuffle(a, b, Int{kIndex...});  // GCC has the other from version 12 only
+#endif
   }
 };
 
