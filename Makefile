@@ -10,36 +10,39 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-STAMPS := build/stamps
 
-SOURCES := $(shell git ls-files -co --exclude-standard -- mbert model export plugins runtime bench \
-	CMakeLists.txt pyproject.toml 2>/dev/null)
-CXX_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.cc' '*.h' 2>/dev/null)
+# Stamps lie in what they stand for, and go with it.
+VENV := .venv/.ready
+HEADERS := build/onnxruntime-headers/.ready
+INSTALLED := .venv/.installed
+
+SOURCES := $(shell find mbert model export plugins runtime bench -type f -not -name '*.pyc') \
+	CMakeLists.txt pyproject.toml
+CXX_SOURCES := $(shell find plugins tests -name '*.cc' -o -name '*.h')
 
 .PHONY: help
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(STAMPS)/venv: pyproject.toml
+$(VENV): pyproject.toml
 	@echo "== virtual environment in .venv: PyTorch and the build tools"
-	@mkdir -p $(STAMPS)
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	@$(PIP) install '$(TORCH)' scikit-build-core==1.1.2 cmake ninja
 	@touch $@
 
-$(STAMPS)/headers: plugins/onnxruntime/fetch_headers.sh
+$(HEADERS): plugins/onnxruntime/fetch_headers.sh
 	@echo "== ONNX Runtime's C++ headers"
-	@mkdir -p $(STAMPS)
 	@bash plugins/onnxruntime/fetch_headers.sh
+	@mkdir -p $(@D)
 	@touch $@
 
-$(STAMPS)/installed: $(STAMPS)/venv $(STAMPS)/headers $(SOURCES)
+$(INSTALLED): $(VENV) $(HEADERS) $(SOURCES)
 	@echo "== native libraries, the mbert wheel and its dependencies"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-build-isolation '.[dev]'
 	@touch $@
 
 .PHONY: install
-install: $(STAMPS)/installed  ## set everything up in .venv
+install: $(INSTALLED)  ## set everything up in .venv
 
 .PHONY: demo
 demo: install  ## export examples/tiny and print predictions and similarities

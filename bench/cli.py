@@ -55,8 +55,7 @@ Workloads (* not by default: minutes each for a base-size model on two cores):
 )
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="The folder that BUNDLE was exported from; --against needs it.",
+    help="What BUNDLE was exported from, for --against: a folder, or a hub id (then the default).",
 )
 @click.option("--workloads", "names", metavar="NAMES", help="With commas between them, or all.")
 @click.option(
@@ -100,7 +99,7 @@ class Options:
     shape: str | None
     keep: Path | None
     peers: tuple[str, ...]
-    checkpoint: Path | None
+    checkpoint: str | None
     names: str | None
     seconds: float
     threads: int | None
@@ -138,12 +137,13 @@ def _bench(options: Options, scratch: Path) -> None:
     from .session import compare_programs
 
     to_stdout = options.json_path == STDOUT
-    steps = Steps(Console(stderr=True))
+    steps = Steps()
     machine = this_machine()  # before the export keeps it busy
     bundle, checkpoint = options.bundle, options.checkpoint
     if options.shape is not None:
         folder = options.keep or scratch / "made"
-        checkpoint, bundle = places(options.shape, folder)
+        made, bundle = places(options.shape, folder)
+        checkpoint = str(made)
         with steps(f"export random weights of the shape {options.shape}"):
             _make_random(options.shape, folder, scratch)
     assert bundle is not None

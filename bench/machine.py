@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mbert.runtime.cores import usable_cores
+
 # Below this nothing else of note runs.
 QUIET_LOAD = 0.5
 
@@ -36,7 +38,7 @@ def this_machine() -> Machine:
     """Describe the machine; ``cores`` are those that this process may use."""
     return Machine(
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),

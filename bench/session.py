@@ -20,7 +20,7 @@ from .workloads import Workload, ordinary_ids
 
 def compare_programs(
     bundle: Path,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     peers: Sequence[str],
     workloads: Sequence[Workload],
     *,
@@ -34,7 +34,8 @@ def compare_programs(
 
     Args:
         bundle: a bundle folder.
-        checkpoint: the folder it was exported from, for the peers.
+        checkpoint: what it was exported from, for the peers: a folder or a hub id; None: the
+            hub id that the manifest names.
         peers: names of :data:`mbert.bench.programs.PEERS`; may be empty.
         workloads: what to run; those with sequences too long for the bundle are skipped.
         machine: as it was before anything ran.
@@ -47,19 +48,13 @@ def compare_programs(
         MbertError: a program cannot be loaded, dies or computes something else.
     """
     manifest = Manifest.read(bundle)
-    if peers and checkpoint is None:
-        raise InputError(
-            f"--against {peers[0]} needs --checkpoint: the folder of "
-            f"{manifest.source.get('checkpoint')}, from which {bundle} was exported."
-        )
     fitting, skipped = _fitting(workloads, manifest)
     ordinary = ordinary_ids(manifest.model["vocab_size"], manifest.special_tokens.values())
     mask = _mask(manifest)
     # The processes work in another directory.
     paths = {MBERT: bundle.resolve()}
-    for peer in peers:
-        assert checkpoint is not None
-        paths[peer] = checkpoint.resolve()
+    if peers:
+        paths |= dict.fromkeys(peers, _checkpoint_folder(checkpoint, manifest, bundle))
     with ExitStack() as stack:
         workers: dict[str, WorkerProcess] = {}
         replies = {}
@@ -90,6 +85,20 @@ def compare_programs(
         workloads=measurements,
         skipped=skipped,
     )
+
+
+def _checkpoint_folder(checkpoint: str | None, manifest: Manifest, bundle: Path) -> Path:
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        return Path(checkpoint).resolve()
+    source, revision = manifest.source.get("checkpoint"), manifest.source.get("revision")
+    if checkpoint is None and revision is None:  # exported from a folder
+        raise InputError(
+            f"--against needs --checkpoint: the folder of {source}, from which {bundle} was "
+            "exported."
+        )
+    from mbert.model import open_checkpoint  # imports torch: only where the hub is asked
+
+    return open_checkpoint(checkpoint or str(source), None if checkpoint else revision).folder
 
 
 def _fitting(

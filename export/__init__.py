@@ -1,5 +1,5 @@
 """Checkpoint to bundle: trace, write, verify."""
 
-from .convert import convert
+from .pipeline import convert
 
 __all__ = ["convert"]

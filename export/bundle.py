@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mbert.errors import ExportError
+from mbert.errors import CheckpointError, ExportError
 from mbert.runtime.bundle import file_sha256
-from mbert.runtime.manifest import FileEntry
+from mbert.runtime.manifest import MANIFEST, FileEntry
 
 # What goes along from the checkpoint, where it has it.
 CHECKPOINT_FILES = ("config.json", "tokenizer.json", "README.md")
@@ -30,7 +31,7 @@ def check_destination(output: Path, force: bool) -> None:
             raise ExportError(f"{output} exists. Choose another output, or pass --force.")
         if output.is_symlink() or not output.is_dir():
             raise ExportError(f"{output} exists and is no folder; --force replaces bundles only.")
-        if any(output.iterdir()) and not (output / "manifest.json").exists():
+        if any(output.iterdir()) and not _is_bundle(output):
             raise ExportError(
                 f"{output} exists and is not a bundle; --force replaces bundles only."
             )
@@ -41,9 +42,22 @@ def check_destination(output: Path, force: bool) -> None:
         raise ExportError(f"{parent} is not writable. Choose another output.")
 
 
+def _is_bundle(folder: Path) -> bool:
+    """Of any format: a manifest.json alone could be anybody's."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and {"format_version", "mbert_version", "files"} <= set(
+        manifest
+    )
+
+
 @contextmanager
-def bundle_folder(output: Path) -> Iterator[Path]:
+def bundle_folder(output: Path, force: bool) -> Iterator[Path]:
     """Give a temporary folder beside ``output`` that becomes ``output`` on success.
+
+    ``force``: replace a bundle that is there; see :func:`check_destination`.
 
     On any failure, an interrupt included, nothing stays behind and an older bundle is untouched.
 
@@ -57,6 +71,7 @@ def bundle_folder(output: Path) -> Iterator[Path]:
         raise ExportError(f"{parent} cannot be written: {error.strerror}.") from error
     try:
         yield temporary
+        check_destination(output, force)  # again: minutes have passed
         _publish(temporary, output)
     except OSError as error:
         raise ExportError(_explain(error, output)) from error
@@ -65,10 +80,19 @@ def bundle_folder(output: Path) -> Iterator[Path]:
 
 
 def copy_checkpoint_files(checkpoint: Path, folder: Path) -> None:
-    """Copy tokenizer, config and model card, as the checkpoint has them."""
+    """Copy tokenizer, config and model card, as the checkpoint has them.
+
+    Raises:
+        CheckpointError: one of them is there and cannot be read.
+    """
     for name in CHECKPOINT_FILES:
-        if (checkpoint / name).exists():
-            shutil.copyfile(checkpoint / name, folder / name)
+        source = checkpoint / name
+        try:
+            contents = source.read_bytes() if source.exists() else None
+        except OSError as error:
+            raise CheckpointError(f"{source} cannot be read: {error.strerror}.") from error
+        if contents is not None:
+            (folder / name).write_bytes(contents)
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -82,23 +106,35 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 
 def _publish(temporary: Path, output: Path) -> None:
     temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-    for path in temporary.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())  # a rename must not outlive the contents
+    parent = output.absolute().parent
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)  # a rename must not outlive the contents
     if not output.exists():
         os.replace(temporary, output)
+        _sync(parent)
         return
-    replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
+    replaced = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=parent))
     try:
         os.replace(output, replaced)
         os.replace(temporary, output)
     except BaseException:
         if not output.exists():
-            os.replace(replaced, output)
+            os.replace(replaced, output)  # should this fail, the old bundle is still in `replaced`
+        elif temporary.exists():
+            replaced.rmdir()  # nothing has been moved yet
+        else:
+            shutil.rmtree(replaced, ignore_errors=True)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
+    _sync(parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        shutil.rmtree(replaced, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -10,18 +10,19 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mbert.errors import MbertError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS
 from mbert.runtime.manifest import Manifest
 from mbert.steps import Steps
 
-from .convert import convert
+from .pipeline import convert
 
 
 @click.command()
 @click.argument("checkpoint", default=DEFAULT_CHECKPOINT)
-@click.option("--cpu", is_flag=True, default=True, help="Target: this or any CPU (the default).")
+@click.option("--cpu", is_flag=True, help="Target: any CPU of this kind (the default).")
 @click.option(
     "-o",
     "--output",
@@ -46,7 +47,7 @@ def main(
 ) -> None:
     """Export CHECKPOINT (a folder or a Hugging Face hub id) to a verified bundle."""
     # Progress goes to stderr, so that --json can be piped.
-    steps = Steps(Console(stderr=True, quiet=quiet))
+    steps = Steps(quiet)
     # A request to end, or a closed terminal, unwinds like Ctrl-C does: nothing half-written stays.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
@@ -66,7 +67,7 @@ def main(
 def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
     """What was exported and how exact it is, as a table."""
     record = manifest.verification
-    table = Table(show_header=False, title=f"{output}")
+    table = Table(show_header=False, title=Text(str(output)))
     size = sum(entry.size for entry in manifest.files.values())
     shape = manifest.model
     table.add_row("task", manifest.task)

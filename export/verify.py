@@ -6,7 +6,6 @@ exported may err at most :data:`ERROR_FACTOR` times as much.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mbert.errors import ExportError
+from mbert.errors import BackendError, CheckpointError, ExportError
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
 
 ERROR_FACTOR = 4.0
@@ -46,12 +45,17 @@ class Reference:
 
 
 def make_reference(
-    model: nn.Module, task: str, vocab_size: int, max_length: int, lengths: Sequence[int] = _LENGTHS
+    model: nn.Module, task: str, vocab_size: int, max_length: int, widest_window: int
 ) -> Reference:
     """Run a batch of awkward lengths through PyTorch, in float32 and then in float64.
 
-    The model is left in float64: converting it in place needs the memory of one copy only.
+    The longest sequence is longer than ``widest_window``, so that every window cuts. The model is
+    left in float64: converting it in place needs the memory of one copy only.
+
+    Raises:
+        CheckpointError: the weights give values that are not finite.
     """
+    lengths = (*_LENGTHS, widest_window + _LENGTHS[-1])
     used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
     generator = np.random.default_rng(SEED)
     tokens = sum(used)
@@ -66,6 +70,11 @@ def make_reference(
     with torch.inference_mode():
         single = model(**tensors).numpy()
         exact = model.double()(**tensors).numpy()
+    if not np.isfinite(exact).all():
+        raise CheckpointError(
+            "The checkpoint computes values that are not finite, in PyTorch too: its weights are "
+            "damaged."
+        )
     return Reference(inputs, used, exact, float(np.abs(single - exact).max()))
 
 
@@ -73,11 +82,16 @@ def verify(model: Path, reference: Reference) -> dict[str, Any]:
     """Run the ONNX model with the kernels and with the functions alone; return the record.
 
     Raises:
-        ExportError: an error beyond the tolerance, or a result that is not finite.
+        ExportError: it does not run, or errs beyond the tolerance.
     """
     checks = {}
     for name, operators in _WAYS.items():
-        output = OnnxRuntimeSession(model, operators=operators).run(reference.inputs)[0]
+        try:
+            output = OnnxRuntimeSession(model, operators=operators).run(reference.inputs)[0]
+        except BackendError as refusal:
+            raise ExportError(
+                f"The exported model does not run with {name}: {refusal}"
+            ) from refusal
         error = float(np.abs(output - reference.exact).max())
         if not error <= reference.tolerance:  # also refuses NaN
             raise ExportError(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,26 @@ __all__ = [
 ]
 
 
+# Where the rest of the face lives: imported when it is asked for, so that a serving machine never
+# imports torch and `import mbert` stays instant.
+_LAZY = {"convert": "mbert.export", "load": "mbert.runtime", "Model": "mbert.runtime"}
+
+
 def __getattr__(name: str) -> Any:
-    # Lazily, so that a serving machine never imports torch and `import mbert` stays instant.
-    if name == "convert":
-        from .export import convert
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mbert' has no attribute {name!r}")
+    try:
+        return getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        raise BackendError(_missing(str(error.name), _LAZY[name].rpartition(".")[2])) from error
 
-        return convert
-    if name in ("load", "Model"):
-        from . import runtime
 
-        return getattr(runtime, name)
-    raise AttributeError(f"module 'mbert' has no attribute {name!r}")
+def _missing(module: str, part: str) -> str:
+    """Say what to do about a module that cannot be imported."""
+    if module.startswith("mbert"):
+        return (
+            f"{module} is not there: Python found mbert's source tree, not the installed package. "
+            "Run it from another folder, or install with `pip install .`."
+        )
+    extra = "" if part == "runtime" else f"[{part}]"
+    return f"The Python module {module!r} is missing. Install it with `pip install 'mbert{extra}'`."

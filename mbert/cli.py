@@ -6,14 +6,37 @@ import importlib
 
 import click
 
-from . import __version__
+from . import __version__, _missing
 
 # Where each subcommand lives; imported only when it is called, so that `mbert run` needs no torch.
 SUBCOMMANDS = {
-    "bench": "mbert.bench.cli:main",
-    "export": "mbert.export.cli:main",
-    "run": "mbert.runtime.cli:run",
+    "bench": "mbert.bench.cli",
+    "export": "mbert.export.cli",
+    "run": "mbert.runtime.cli",
 }
+
+
+def _command(name: str) -> click.Command:
+    try:
+        command = importlib.import_module(SUBCOMMANDS[name]).main
+    except ModuleNotFoundError as error:
+        return _unavailable(name, _missing(str(error.name), SUBCOMMANDS[name].split(".")[1]))
+    assert isinstance(command, click.Command)
+    return command
+
+
+def _unavailable(name: str, reason: str) -> click.Command:
+    """Still listed on a bare serving machine, where only `run` works."""
+
+    @click.command(
+        name,
+        help=f"Not available. {reason}",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def command() -> None:
+        raise click.ClickException(reason)
+
+    return command
 
 
 class LazyGroup(click.Group):
@@ -25,33 +48,20 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a subcommand and return its command."""
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        module, attribute = SUBCOMMANDS[cmd_name].split(":")
-        try:
-            command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            # Only `run` works on a bare serving machine; the others live in extras. Still listed.
-            return _unavailable(cmd_name, str(error.name))
-        assert isinstance(command, click.Command)
-        return command
-
-
-def _unavailable(name: str, module: str) -> click.Command:
-    text = f"needs the Python module {module!r}: install it with `pip install 'mbert[{name}]'`"
-
-    @click.command(
-        name,
-        help=f"({text})",
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )
-    def command() -> None:
-        raise click.ClickException(f"`mbert {name}` {text}.")
-
-    return command
+        return _command(cmd_name) if cmd_name in SUBCOMMANDS else None
 
 
 @click.group(cls=LazyGroup)
 @click.version_option(__version__, package_name="mbert")
 def main() -> None:
     """Take a ModernBERT checkpoint to production speed."""
+
+
+def export() -> None:
+    """Run ``mbert-export``."""
+    _command("export")(prog_name="mbert-export")
+
+
+def bench() -> None:
+    """Run ``mbert-bench``."""
+    _command("bench")(prog_name="mbert-bench")

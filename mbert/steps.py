@@ -1,4 +1,4 @@
-"""Named steps of a long command, shown with their times. Needs rich, which comes with the extras."""
+"""Named steps of a long command, shown on standard error with their times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+import click
 
 
 class Steps:
@@ -15,21 +15,24 @@ class Steps:
     ``seconds`` keeps the times by name.
     """
 
-    def __init__(self, console: Console) -> None:
-        """Print to ``console``."""
-        self._console = console
+    def __init__(self, quiet: bool = False) -> None:
+        """Print, unless ``quiet``."""
+        self._quiet = quiet
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Run one step."""
         start = time.perf_counter()
-        # No spinner: redrawing it takes processor time, which a benchmark's steps measure.
-        self._console.print(f"{name} ...", end="", highlight=False)
+        self._print(f"{name} ...", nl=False)
         try:
             yield
         except BaseException:
-            self._console.print()
+            self._print("")
             raise
         self.seconds[name] = time.perf_counter() - start
-        self._console.print(f" [dim]{self.seconds[name]:.1f} s[/]", highlight=False)
+        self._print(click.style(f" {self.seconds[name]:.1f} s", dim=True))
+
+    def _print(self, text: str, nl: bool = True) -> None:
+        if not self._quiet:
+            click.echo(text, nl=nl, err=True)

@@ -42,12 +42,14 @@ _HEAD_PREFIXES = ("head.", "decoder.", "classifier.")
 class Checkpoint:
     """A checkpoint that is on this machine.
 
-    ``source`` is what the user named (a hub id or a folder's name), ``folder`` where its files are.
+    ``source`` is what the user named (a hub id or a folder's name), ``folder`` where its files are,
+    ``revision`` the commit of a hub id (None for a folder).
     """
 
     source: str
     folder: Path
     config: ModelConfig
+    revision: str | None
 
     @property
     def default_task(self) -> str:
@@ -95,17 +97,19 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         CheckpointError: nothing there, nothing to be fetched, or not a supported model.
     """
     folder = Path(source)
+    commit = None
     if folder.is_dir():
         name = folder.resolve().name
     elif not folder.exists() and _HUB_ID.fullmatch(str(source)):
         name = str(source)
         folder = _fetch(name, revision)
+        commit = folder.name  # the hub's cache keeps a folder for each commit
     else:
         raise CheckpointError(
             f"{source} is neither a folder nor a Hugging Face hub id. Pass the folder that holds "
             "config.json and model.safetensors, or an id such as " + DEFAULT_CHECKPOINT + "."
         )
-    return Checkpoint(name, folder, ModelConfig.from_file(folder / "config.json"))
+    return Checkpoint(name, folder, ModelConfig.from_file(folder / "config.json"), commit)
 
 
 def _fetch(hub_id: str, revision: str | None) -> Path:

@@ -86,7 +86,7 @@ class ModelConfig:
                 f"{path.parent} is not a checkpoint: it has no config.json. Pass the folder that "
                 "holds config.json and model.safetensors, or a Hugging Face hub id."
             ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
         if not isinstance(raw, dict):
             raise CheckpointError(f"{path} holds a JSON {type(raw).__name__}, expected an object.")

@@ -67,7 +67,7 @@ def _read(path: Path, kind: type = dict) -> Any:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return kind()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(contents, kind):
         raise CheckpointError(f"{path} holds a JSON {type(contents).__name__}, not what it should.")

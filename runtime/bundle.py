@@ -47,11 +47,11 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises:
         BundleError: not a bundle, of a newer format, or not as it was exported.
     """
-    folder = Path(path)
-    manifest = Manifest.read(folder)
+    # Resolved once: a link that is turned to another bundle meanwhile must not mix the two.
+    root = Path(path).resolve()
+    manifest = Manifest.read(root)
     if MODEL not in manifest.files:
-        raise BundleError(f"{folder / MANIFEST} lists no {MODEL}. Export again.")
-    root = folder.resolve()
+        raise BundleError(f"{root / MANIFEST} lists no {MODEL}. Export again.")
     for name, entry in manifest.files.items():
         _check_size(root, name, entry)
     cache = cache_folder()
@@ -62,7 +62,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         _check_external_data(root / MODEL, manifest)
         if stamp is not None:
             _write_stamp(stamp)
-    return Bundle(folder, manifest)
+    return Bundle(root, manifest)
 
 
 def file_sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from .model import Model, load
 from .tasks.embedding import POOLINGS
 
 
-@click.command()
+@click.command("run")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="A text; repeat the option for several.")
 @click.option(
@@ -30,7 +30,7 @@ from .tasks.embedding import POOLINGS
 @click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def run(
+def main(
     bundle: Path,
     texts: tuple[str, ...],
     file: TextIO | None,
@@ -45,6 +45,10 @@ def run(
         given = _texts(texts, file)
         with load(bundle, threads=threads) as model:
             task = model.info.task
+            if pooling is not None and task != "feature-extraction":
+                raise click.UsageError(f"--pooling is for embeddings; {bundle} is {task}.")
+            if top_k is not None and task == "feature-extraction":
+                raise click.UsageError(f"--top-k picks candidates; {bundle} gives embeddings.")
             if task == "fill-mask":
                 answers = _fill_mask(model, given, top_k or 5, truncate)
             elif task == "text-classification":
@@ -65,6 +69,8 @@ def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
         raise click.UsageError("Give --text or --file, not both.")
     if texts:
         return list(texts)
+    if file is None and sys.stdin.isatty():
+        click.echo("Reading texts, one a line, until Ctrl-D.", err=True)
     try:
         lines = [line.rstrip("\r\n") for line in (file or sys.stdin)]
     except UnicodeDecodeError as error:

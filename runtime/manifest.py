@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Manifest:
                 f"{bundle} is not a bundle: it has no {MANIFEST}. Make one with "
                 "`mbert-export CHECKPOINT -o BUNDLE`."
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read as JSON: {error}. Export again.") from error
         found = raw.get("format_version") if isinstance(raw, dict) else None
         if not isinstance(found, int) or isinstance(found, bool) or found < 1:
@@ -112,7 +112,8 @@ class Manifest:
 
 def _parse(raw: dict[str, Any]) -> Manifest:
     """Build the manifest; whatever later code relies on is checked here."""
-    values = dict(raw)
+    # Keys that are not known were added, within the format, by a later version.
+    values = {entry.name: raw[entry.name] for entry in fields(Manifest)}
     if raw["task"] not in TASKS:
         raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(TASKS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
@@ -127,7 +128,11 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     for key, token_id in raw["special_tokens"].items():
         _natural(f"special_tokens.{key}", token_id, 0)
     values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
-    values["labels"] = None if raw["labels"] is None else tuple(raw["labels"])
+    if raw["labels"] is not None:
+        values["labels"] = tuple(str(label) for label in raw["labels"])
+    counted = values["outputs"][0].shape
+    if raw["task"] == "text-classification" and len(values["labels"] or ()) != counted[-1]:
+        raise ValueError(f"labels is {raw['labels']!r}, expected {counted[-1]} names")
     for name, version in raw["operators"].items():
         if OPERATOR_VERSIONS.get(name) != version:
             raise ValueError(f"operator {name} version {version} is not one that mbert computes")

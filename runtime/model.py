@@ -37,7 +37,9 @@ def load(
 
     Args:
         bundle: a folder written by ``mbert-export``.
-        threads: threads of one call; None: one for each core that this process may use.
+        threads: threads of one call of the graph; None: one for each core that this process may
+            use, a container's quota included. (Tokenizing has threads of its own: see the
+            ``tokenizers`` library's ``RAYON_NUM_THREADS``.)
         device: None or "cpu"; the target of the bundle decides where it runs.
         operators: "plugin" runs mbert's kernels; "functions" runs the standard operators that the
             bundle carries for each of them: slower, in need of nothing but ONNX Runtime.
@@ -101,7 +103,10 @@ class Model:
         limits = self._manifest.limits
         length = min(limits.max_sequence_length, 128)
         count = max(1, min(BATCH_TOKENS // length, limits.max_sequences))
-        self.run([np.zeros(length, np.int32)] * count)
+        ids = np.zeros(length * count, np.int32)
+        cu_seqlens = np.arange(count + 1, dtype=np.int32) * length
+        rows = np.arange(count, dtype=np.int32) if self._manifest.task == "fill-mask" else None
+        self._compute(ids, cu_seqlens, rows)
 
     def run(self, sequences: Iterable[ArrayLike]) -> list[Array]:
         """Run id sequences, packed, and return what the graph gives for each, in input order.
@@ -254,6 +259,11 @@ class Model:
         self._need("text-classification", "classify")
         if top_k is not None and top_k < 1:
             raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+        if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
+            raise InputError(
+                "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
+                "pair, [a, b] for two texts."
+            )
         labels = self._manifest.labels or ()
         sequences = self._encode(_listed(texts), truncate)
         results: list[Any] = [None] * len(sequences)

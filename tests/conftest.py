@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import mbert
 from support.checkpoints import make_checkpoint
+
+# A busy machine is no failure.
+settings.register_profile("mbert", deadline=None)
+settings.load_profile("mbert")
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "examples" / "tiny"

@@ -106,6 +106,7 @@ template <typename Kernel>
 class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kernel>, true> {
  public:
   explicit CustomOp(ONNXTensorElementDataType type) : type_(type) {
+    this->version = kApiVersion;
     // Not through the base class, whose wrapper lets exceptions out.
     this->InferOutputShapeFn = [](const OrtCustomOp* /*op*/, OrtShapeInferContext* context) {
       return guarded(Kernel::kName, [&] { infer_output(context, Kernel::infer_shape); });

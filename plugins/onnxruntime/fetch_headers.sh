@@ -51,24 +51,24 @@ install_from() {
     say "what was downloaded holds no headers of ONNX Runtime $minimum or newer; please report this"
     return 1
   fi
-  rm -rf "$destination" "$destination.partial"
-  mkdir -p "$destination.partial/include"
-  cp "$from"/*.h "$destination.partial/include/"
-  mv "$destination.partial" "$destination"
+  rm -rf "$destination/include" "$destination/include.partial"
+  mkdir -p "$destination/include.partial"
+  cp "$from"/*.h "$destination/include.partial/"
+  mv "$destination/include.partial" "$destination/include"
   say "headers are in $destination/include"
 }
 
 # This machine's own apt sources for suite $1, rewritten for suite $2, into directory $3 (deb822 and
 # one-line formats). Mirrors, proxies and keys thus stay what the machine's owner chose.
 derive_sources() {
-  local from=$1 to=$2 into=$3 file count=0
+  local from=$1 to=$2 into=$3 components=$4 file count=0
   for file in /etc/apt/sources.list.d/*.sources; do
     [[ -f $file ]] || continue
     count=$((count + 1))
-    awk -v from="$from" -v to="$to" '
+    awk -v from="$from" -v to="$to" -v components="$components" '
       function flush_stanza() {
         if (stanza != "" && deb && wanted && enabled)
-          printf "%sSuites: %s\nComponents: main\n\n", stanza, to
+          printf "%sSuites: %s\nComponents: %s\n\n", stanza, to, components
         stanza = ""; deb = 0; wanted = 0; enabled = 1; keep = 1
       }
       BEGIN { flush_stanza() }
@@ -95,11 +95,11 @@ derive_sources() {
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
     [[ -f $file ]] || continue
     count=$((count + 1))
-    awk -v from="$from" -v to="$to" '
+    awk -v from="$from" -v to="$to" -v components="$components" '
       $1 == "deb" {
         i = 2; options = ""
         if ($2 ~ /^\[/) { while (i <= NF) { options = options $i " "; if ($i ~ /\]$/) break; ++i } ++i }
-        if ($(i + 1) == from || $(i + 1) == to) print "deb " options $i " " to " main"
+        if ($(i + 1) == from || $(i + 1) == to) print "deb " options $i " " to " " components
       }' "$file" > "$into/$count.list"
   done
   find "$into" -type f -empty -delete
@@ -138,11 +138,13 @@ from_apt() {
   [[ -n $codename ]] || return 1
   local suite=$codename
   [[ $distribution == debian && $codename == bookworm ]] && suite=$debian_suite
+  local components=main
+  [[ $distribution == ubuntu ]] && components="main universe"
 
   # A private apt state: neither the machine's lists nor its configuration are touched, and no root is needed.
   local state=$work/apt
   mkdir -p "$state/sources" "$state/lists/partial" "$state/cache/archives/partial" "$state/empty"
-  if ! derive_sources "$codename" "$suite" "$state/sources"; then
+  if ! derive_sources "$codename" "$suite" "$state/sources" "$components"; then
     say "found no apt source for '$codename' in /etc/apt to derive one for '$suite' from"
     return 1
   fi

@@ -3,14 +3,13 @@
 
 namespace {
 
-// What the oldest ONNX Runtime can tell the user, if it is older than the headers of this build.
+// What the oldest ONNX Runtime can tell the user, if it is too old for the operators.
 OrtStatus* too_old(const OrtApiBase* base) {
-  const OrtApi* api = base->GetApi(1);
-  if (api == nullptr) return nullptr;
+  const OrtApi* api = base->GetApi(1);  // none is without the first one
   const std::string message =
       "mbert: this is ONNX Runtime " + std::string(base->GetVersionString()) +
-      ", but the mbert operators were built for 1." + std::to_string(ORT_API_VERSION) +
-      " or newer; upgrade it, or build mbert on its headers";
+      ", but the mbert operators need 1." + std::to_string(mbert::ort::kApiVersion) +
+      " or newer; upgrade it";
   return api->CreateStatus(ORT_FAIL, message.c_str());
 }
 
@@ -30,7 +29,7 @@ void register_ops(OrtSessionOptions* options) {
 
 extern "C" __attribute__((visibility("default"))) OrtStatus* ORT_API_CALL
 RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  const OrtApi* api = base->GetApi(ORT_API_VERSION);
+  const OrtApi* api = base->GetApi(mbert::ort::kApiVersion);
   if (api == nullptr) return too_old(base);
   Ort::InitApi(api);
   return mbert::ort::guarded("mbert", [options] { register_ops(options); });

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from mbert.errors import BackendError
 from mbert.plugins import onnxruntime_library
 
+from ..cores import usable_cores
+
 Operators = Literal["plugin", "functions"]
 
 _log = logging.getLogger("mbert")
@@ -30,7 +32,8 @@ class OnnxRuntimeSession:
 
         Args:
             model: the ``model.onnx`` of a bundle.
-            threads: threads of one call, the calling one included; None: one for each core.
+            threads: threads of one call, the calling one included; None: one for each core that
+                this process may use.
             operators: "plugin" computes mbert's operators with the library of kernels,
                 "functions" with the standard operators that the model carries for each.
 
@@ -38,8 +41,8 @@ class OnnxRuntimeSession:
             BackendError: no operator library, or a model that ONNX Runtime refuses.
         """
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors come back as exceptions; warnings are its own
-        options.intra_op_num_threads = threads if threads is not None else _usable_cores()
+        options.log_severity_level = 4  # errors come back as exceptions
+        options.intra_op_num_threads = threads if threads is not None else usable_cores()
         if operators == "plugin":
             library = onnxruntime_library()
             try:
@@ -69,8 +72,3 @@ class OnnxRuntimeSession:
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
         return [np.asarray(output) for output in outputs]
-
-
-def _usable_cores() -> int:
-    """Cores this process may use: containers and task sets are honoured."""
-    return len(os.sched_getaffinity(0))

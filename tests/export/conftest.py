@@ -18,8 +18,8 @@ from mbert.model import open_checkpoint
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
-# `mbert.export.convert` is the function as well as the module that it is in.
-convert_module: Any = importlib.import_module("mbert.export.convert")
+verify_module: Any = importlib.import_module("mbert.export.verify")
+convert_module: Any = importlib.import_module("mbert.export.pipeline")
 
 CARD = "---\nlicense: apache-2.0\n---\n# A test model\n"
 
@@ -80,10 +80,7 @@ def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str], ir.Model]:
 @pytest.fixture
 def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify on a batch that is small, yet longer than the window."""
-    reference = convert_module.make_reference
-    monkeypatch.setattr(
-        convert_module, "make_reference", lambda *given: reference(*given, lengths=(1, 2, 40))
-    )
+    monkeypatch.setattr(verify_module, "_LENGTHS", (1, 2, 40))
 
 
 @pytest.fixture

@@ -31,9 +31,10 @@ def command(
             status = int(leaving.code or 0)
         return status, *capfd.readouterr()
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_the_command_prints_a_summary(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mbert.export.operators import DOMAIN, OPERATORS, OPSET, function_body
 from mbert.model.ops import POOLING_MODES, varlen_attention, varlen_pooling
 from support import oracle
-from support.cases import CASES, Case
+from support.cases import CASES, LONG_CASES, Case
 from support.onnx_nodes import attention_model, pooling_model, run, session
 
 
@@ -31,7 +31,7 @@ def pooling_session(mode: str) -> ort.InferenceSession:
 # ---- attention
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*CASES, *LONG_CASES], ids=lambda case: case.id)
 def test_attention_is_as_exact_as_pytorch(case: Case) -> None:
     inputs = case.inputs()
     attributes = (case.num_heads, case.scale, case.window)

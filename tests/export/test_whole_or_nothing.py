@@ -49,7 +49,7 @@ COMMAND = """
 import importlib, os, sys
 import onnx_ir
 from mbert.export.cli import main
-steps = importlib.import_module("mbert.export.convert")
+steps = importlib.import_module("mbert.export.pipeline")
 steps.trace = lambda model, task: onnx_ir.load(os.environ["TRACED"])
 {before}
 main(sys.argv[1:], prog_name="mbert-export")
@@ -90,11 +90,14 @@ def test_a_file_that_may_not_grow_leaves_nothing(
 def test_a_copy_that_fails_leaves_nothing(
     checkpoint: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    def copyfile(source: Path, destination: Path) -> None:
-        if source.name == name:
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(destination))
+    write_bytes = Path.write_bytes
 
-    monkeypatch.setattr(bundle_module.shutil, "copyfile", copyfile)
+    def failing(path: Path, data: bytes) -> int:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
     with pytest.raises(ExportError, match=r"Input/output error.*Nothing was left behind"):
         mbert.convert(checkpoint, tmp_path / "bundle")
     assert listed(tmp_path) == []
@@ -214,3 +217,56 @@ def test_the_handlers_of_the_process_stay(checkpoint: Path, tmp_path: Path, quic
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     mbert.convert(checkpoint, tmp_path / "bundle")
     assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+# ---- what is not ours to replace
+
+
+def test_force_replaces_no_folder_that_only_has_a_manifest(
+    checkpoint: Path, tmp_path: Path, quick: None
+) -> None:
+    """Web applications and browser extensions have a manifest.json, too."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "manifest.json").write_text('{"name": "my app", "version": 3}')
+    before = contents(site)
+    with pytest.raises(ExportError, match="is not a bundle"):
+        mbert.convert(checkpoint, site, force=True)
+    assert contents(site) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_appears_during_the_export_stays(
+    checkpoint: Path, tmp_path: Path, quick: None, force: bool
+) -> None:
+    output = tmp_path / "bundle"
+
+    @contextmanager
+    def progress(name: str) -> Iterator[None]:
+        yield
+        if name == STEPS[-1]:
+            output.mkdir()
+            (output / "precious").write_text("mine")
+
+    with pytest.raises(ExportError, match="exists"):
+        mbert.convert(checkpoint, output, force=force, progress=progress)
+    assert listed(tmp_path) == ["bundle"]
+    assert (output / "precious").read_text() == "mine"
+
+
+def test_an_old_bundle_that_cannot_be_put_back_is_kept(
+    checkpoint: Path, old_bundle: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+    before = contents(old_bundle)
+
+    def failing(source: Path, destination: Path) -> None:
+        if Path(destination) == old_bundle:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(ExportError, match="Input/output error"):
+        mbert.convert(checkpoint, old_bundle, force=True)
+    [kept] = old_bundle.parent.iterdir()
+    assert contents(kept) == before

@@ -223,7 +223,6 @@ def test_a_manifest_that_lacks_an_entry_is_refused(copied: Path, key: str) -> No
         ("special_tokens", {"mask": "3"}),
         ("task", "translation"),
         ("task", 3),
-        ("unheard_of", 3),
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value),
 )

@@ -258,7 +258,7 @@ def test_run_refuses_before_anything_is_computed(
         ([1, 2], [0, 2, 1], "decreases"),
         ([1] * 1025, [0, 1025], "Sequence 0 has 1025 tokens"),
         ([1] * 16385, [0, 1], "16385 tokens; the bundle takes up to 16384"),
-        ([1], [0] * 16386, "16385 sequences; the bundle takes up to 16384"),
+        ([1], [0] * 2050, "2049 sequences; the bundle takes up to 2048"),
     ],
 )
 def test_run_packed_refuses_before_anything_is_computed(

@@ -586,3 +586,8 @@ def test_more_texts_than_fit_into_a_batch(
     expected = embedder.embed(SENTENCES)
     monkeypatch.setattr(model_module, "BATCH_TOKENS", 30)
     assert close(embedder.embed(SENTENCES), expected)
+
+
+def test_a_tuple_of_two_strings_is_ambiguous(classifier: mbert.Model) -> None:
+    with pytest.raises(InputError, match=r"pair or two texts\. Pass a list"):
+        classifier.classify(("a", "b"))

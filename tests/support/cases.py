@@ -56,6 +56,12 @@ CASES = (
         for head_dim in HEAD_DIMS
         for window in WINDOWS
     ),
+    # Heads of the widths between: parts of a vector, and the widest.
+    *(
+        Case((70, 130), num_heads=2, head_dim=head_dim, window=window)
+        for head_dim in (16, 48, 80, 256)
+        for window in (-1, 64)
+    ),
     # A window wider than a block, one not a multiple of anything, and batches of nothing.
     Case((300, 70), window=200),
     Case((300, 70), window=37),

@@ -15,6 +15,7 @@ from mbert import __version__
 from mbert.errors import CheckpointError, ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
 from mbert.model.metadata import license_of, pooling_of, special_tokens_of
+from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import MODEL, MODEL_DATA, TOKENIZER
 from mbert.runtime.manifest import MANIFEST, Limits, Manifest
 
@@ -27,6 +28,8 @@ Progress = Callable[[str], AbstractContextManager[object]]
 
 # Tokens of one call of the graph at the most: a bound on memory, not a preference.
 MAX_TOKENS = 16384
+# Likewise: pooling by standard operators makes a matrix of sequences x tokens.
+MAX_SEQUENCES = 2048
 
 
 def convert(
@@ -64,11 +67,13 @@ def convert(
         chosen = task or source.default_task
         if chosen not in TASKS:
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
+        _check_head_dim(source.config.head_dim)
+        onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
     config = source.config
     with step("trace to ONNX"):
         traced = trace(model, chosen)
-    with bundle_folder(destination) as folder:
+    with bundle_folder(destination, force) as folder:
         with step("write the model"):
             ir.save(traced, folder / MODEL, external_data=MODEL_DATA)
             copy_checkpoint_files(source.folder, folder)
@@ -87,11 +92,19 @@ def convert(
                 labels=config.id2label if chosen == "text-classification" else None,
                 problem_type=config.problem_type if chosen == "text-classification" else None,
                 special_tokens=_special_tokens(source),
-                source={"checkpoint": source.source, "license": license_of(source.folder)},
+                source={
+                    "checkpoint": source.source,
+                    "revision": source.revision,
+                    "license": license_of(source.folder),
+                },
             )
         with step("run PyTorch in float32 and float64"):
             reference = make_reference(
-                model, chosen, config.vocab_size, config.max_position_embeddings
+                model,
+                chosen,
+                config.vocab_size,
+                config.max_position_embeddings,
+                max(layer.window for layer in config.layers),
             )
         # Freed before two sessions are opened: a base-size model in float64 is over 1 GB.
         del model, traced
@@ -101,6 +114,15 @@ def convert(
             manifest = replace(manifest, files=list_files(folder), verification=record)
             (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _check_head_dim(head_dim: int) -> None:
+    """Refuse what the attention kernels do not take (docs/operators.md)."""
+    if head_dim % 16 or not 16 <= head_dim <= 256:
+        raise ExportError(
+            f"The checkpoint's heads have {head_dim} channels (hidden_size / num_attention_heads); "
+            "mbert's attention takes multiples of 16 from 16 to 256."
+        )
 
 
 def _shape(config: ModelConfig) -> dict[str, object]:
@@ -116,7 +138,7 @@ def _limits(config: ModelConfig) -> Limits:
     return Limits(
         max_tokens=max_tokens,
         max_sequence_length=config.max_position_embeddings,
-        max_sequences=max_tokens,
+        max_sequences=MAX_SEQUENCES,
     )
 
 
