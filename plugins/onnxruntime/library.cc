@@ -6,10 +6,10 @@ namespace {
 // What the oldest ONNX Runtime can tell the user, if it is too old for the operators.
 OrtStatus* too_old(const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(1);  // none is without the first one
-  const std::string message =
-      "mbert: this is ONNX Runtime " + std::string(base->GetVersionString()) +
-      ", but the mbert operators need 1." + std::to_string(mbert::ort::kApiVersion) +
-      " or newer; upgrade it";
+  const std::string message = "mbert: this is ONNX Runtime " +
+                              std::string(base->GetVersionString()) +
+                              ", but the mbert operators need 1." +
+                              std::to_string(mbert::ort::kApiVersion) + " or newer; upgrade it";
   return api->CreateStatus(ORT_FAIL, message.c_str());
 }
 

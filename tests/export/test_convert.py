@@ -117,7 +117,7 @@ def test_the_manifest_states_everything_else(bundles: dict[str, Path]) -> None:
         "max_sequence_length": 1024,
         "max_sequences": 2048,
     }
-    assert raw["source"] == {"checkpoint": "my-model", "license": "apache-2.0"}
+    assert raw["source"] == {"checkpoint": "my-model", "revision": None, "license": "apache-2.0"}
     assert raw["special_tokens"] == {"cls": CLS, "sep": SEP, "pad": PAD, "mask": MASK}
     assert raw["pooling"] is None
     assert raw["labels"] is None
