@@ -60,6 +60,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "one layer": {"num_hidden_layers": 1},
     "head_dim 16": {"num_attention_heads": 4},
     "head_dim 128": {"hidden_size": 256, "num_attention_heads": 2, "intermediate_size": 160},
+    "tiny shape": {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48},
+    "large's width": {
+        "hidden_size": 1024,
+        "num_attention_heads": 16,
+        "intermediate_size": 2624,
+        "num_hidden_layers": 4,
+    },
     "wide": {"hidden_size": 192, "num_attention_heads": 6, "num_hidden_layers": 7},
 }
 
