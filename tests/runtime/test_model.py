@@ -22,7 +22,7 @@ from mbert.runtime import model as model_module
 from support.checkpoints import load_oracle
 from support.text import CLS, MASK, SENTENCES, SEP
 
-# Lengths around every boundary, out of order, and in more than one batch of 4096 tokens.
+# Lengths around every boundary, out of order, and in more than one batch.
 LENGTHS = (5, 1, 700, 64, 65, 2, 128, 1024, 33, 1024, 17, 1024, 16, 1024, 129)
 
 LONG = "river " * 3000  # tokens beyond any limit
