@@ -18,7 +18,7 @@ from torch.export import Dim
 from mbert.model.ops import POOLING_MODES
 from mbert.runtime.manifest import TensorSpec
 
-from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_body, register_schemas
+from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body, register_schemas
 
 # Name of each task's output, and what its rows are.
 OUTPUTS = {
@@ -70,11 +70,9 @@ def trace(model: nn.Module, task: str) -> ir.Model:
     assert shape is not None
     shape[0] = rows
     traced.opset_imports[DOMAIN] = OPERATOR_VERSION
-    used = {node.op_type for node in traced.graph if node.domain == DOMAIN}
-    for operator in OPERATORS:
-        if operator in used:
-            function = ir.from_proto(function_body(operator))
-            traced.functions[function.identifier()] = function
+    for operator in operators_used(traced):
+        function = ir.from_proto(function_body(operator))
+        traced.functions[function.identifier()] = function
     # The exporter notes source files and lines on every node: of no use to anyone who runs it.
     for node in traced.graph:
         node.metadata_props.clear()

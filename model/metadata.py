@@ -9,6 +9,8 @@ from typing import Any
 
 from mbert.errors import CheckpointError
 
+from .config import POOLINGS
+
 ROLES = ("cls", "sep", "pad", "mask")
 
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
@@ -58,7 +60,7 @@ def pooling_of(folder: Path) -> str | None:
     settings = _read(folder / str(modules[kinds.index("Pooling")].get("path", "")) / "config.json")
     chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
     if "pooling_mode" in settings:  # newer folders name the mode itself
-        return settings["pooling_mode"] if settings["pooling_mode"] in ("cls", "mean") else None
+        return settings["pooling_mode"] if settings["pooling_mode"] in POOLINGS else None
     return _POOLING_FLAGS.get(chosen[0]) if len(chosen) == 1 else None
 
 

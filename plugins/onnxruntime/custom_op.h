@@ -132,7 +132,16 @@ class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kerne
   ONNXTensorElementDataType type_;
 };
 
-// The operators' own files define these: each of the element types, in the order of kFloatTypes.
+// The operator for each of the element types, in the order of kFloatTypes.
+template <typename Kernel>
+std::vector<const OrtCustomOp*> ops_of() {
+  static const CustomOp<Kernel> ops[] = {CustomOp<Kernel>(kFloatTypes[0]),
+                                         CustomOp<Kernel>(kFloatTypes[1]),
+                                         CustomOp<Kernel>(kFloatTypes[2])};
+  return {&ops[0], &ops[1], &ops[2]};
+}
+
+// The operators' own files define these.
 std::vector<const OrtCustomOp*> varlen_attention_ops();
 std::vector<const OrtCustomOp*> varlen_pooling_ops();
 

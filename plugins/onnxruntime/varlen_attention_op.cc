@@ -69,12 +69,6 @@ class VarlenAttentionKernel {
 
 }  // namespace
 
-std::vector<const OrtCustomOp*> varlen_attention_ops() {
-  static const CustomOp<VarlenAttentionKernel> ops[] = {
-      CustomOp<VarlenAttentionKernel>(kFloatTypes[0]),
-      CustomOp<VarlenAttentionKernel>(kFloatTypes[1]),
-      CustomOp<VarlenAttentionKernel>(kFloatTypes[2])};
-  return {&ops[0], &ops[1], &ops[2]};
-}
+std::vector<const OrtCustomOp*> varlen_attention_ops() { return ops_of<VarlenAttentionKernel>(); }
 
 }  // namespace mbert::ort

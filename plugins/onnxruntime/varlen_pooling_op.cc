@@ -56,11 +56,6 @@ class VarlenPoolingKernel {
 
 }  // namespace
 
-std::vector<const OrtCustomOp*> varlen_pooling_ops() {
-  static const CustomOp<VarlenPoolingKernel> ops[] = {
-      CustomOp<VarlenPoolingKernel>(kFloatTypes[0]), CustomOp<VarlenPoolingKernel>(kFloatTypes[1]),
-      CustomOp<VarlenPoolingKernel>(kFloatTypes[2])};
-  return {&ops[0], &ops[1], &ops[2]};
-}
+std::vector<const OrtCustomOp*> varlen_pooling_ops() { return ops_of<VarlenPoolingKernel>(); }
 
 }  // namespace mbert::ort
