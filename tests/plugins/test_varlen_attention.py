@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -12,44 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mbert.model.ops import varlen_attention
+from support.attention import judge, pytorch, reference
 from support.cases import CASES, LONG_CASES, Case
 from support.isas import ISAS
 from support.onnx_nodes import attention_model, reduce, run, session
-from support.oracle import attention
-
-FLOAT32_FACTOR = 4.0
 
 
 def kernel(case: Case, inputs: dict[str, NDArray[Any]], dtype: str = "float32") -> NDArray[Any]:
     return run(session(attention_model(case.num_heads, case.scale, case.window, dtype)), inputs)
-
-
-def reference(case: Case, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    return attention(**inputs, num_heads=case.num_heads, scale=case.scale, window=case.window)
-
-
-def assert_float32(
-    case: Case, inputs: dict[str, NDArray[Any]], output: NDArray[Any], part: slice = slice(None)
-) -> None:
-    """Against float64, at most four times what PyTorch errs in float32."""
-    exact = reference(case, inputs)[part]
-    assert output.shape == exact.shape
-    if exact.size:
-        own = np.abs(pytorch(case, inputs)[part] - exact).max()
-        assert np.abs(output - exact).max() <= FLOAT32_FACTOR * own + 1e-7
-
-
-def pytorch(
-    case: Case, inputs: dict[str, NDArray[Any]], dtype: torch.dtype = torch.float32
-) -> NDArray[Any]:
-    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    tensors["qkv"] = tensors["qkv"].to(dtype)
-    output = varlen_attention(
-        **tensors, num_heads=case.num_heads, scale=case.scale, window=case.window
-    )
-    assert output.dtype == dtype
-    return output.numpy()
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -58,7 +27,7 @@ def test_float32(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBERT_ISA", isa)
     inputs = case.inputs()
     output = kernel(case, inputs)
-    assert_float32(case, inputs, output)
+    judge(case, inputs).check(output)
     assert not output[sum(case.lengths) :].any()  # slack rows
 
 
@@ -67,7 +36,7 @@ def test_float32(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_float32_long(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBERT_ISA", isa)
     inputs = case.inputs()
-    assert_float32(case, inputs, kernel(case, inputs))
+    judge(case, inputs).check(kernel(case, inputs))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -81,34 +50,7 @@ def test_reduced_precision_errs_at_most_twice_pytorch(
     case = Case((130, 0, 1, 257), slack=5, num_heads=3, head_dim=head_dim, window=window)
     inputs = case.inputs()
     inputs["qkv"] = reduce(inputs["qkv"], dtype).astype(np.float32)
-    exact = reference(case, inputs)
-    own = np.abs(_pytorch(case, inputs, getattr(torch, dtype)) - exact).max()
-    assert np.abs(kernel(case, inputs, dtype) - exact).max() <= 2 * own
-
-
-def _pytorch(case: Case, inputs: dict[str, NDArray[Any]], dtype: torch.dtype) -> NDArray[Any]:
-    """What PyTorch computes when the model runs in ``dtype``: rotated in float32, then sdpa."""
-    hidden = case.num_heads * case.head_dim
-    output = np.zeros((inputs["qkv"].shape[0], hidden), np.float32)
-    offsets = inputs["cu_seqlens"]
-    for begin, end in itertools.pairwise(offsets):
-        length = end - begin
-        parts = torch.from_numpy(inputs["qkv"][begin:end]).view(
-            length, 3, case.num_heads, case.head_dim
-        )
-        q, k, v = parts.permute(1, 2, 0, 3)
-        cos, sin = torch.from_numpy(inputs["rope"][:length]).chunk(2, dim=1)
-        rotated = [
-            torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), -1).to(dtype)
-            for x1, x2 in (x.chunk(2, -1) for x in (q, k))
-        ]
-        index = torch.arange(length)
-        near = (index[:, None] - index).abs() <= (case.window if case.window >= 0 else length)
-        result = torch.nn.functional.scaled_dot_product_attention(
-            *rotated, v.to(dtype), attn_mask=near, scale=case.scale
-        )
-        output[begin:end] = result.transpose(0, 1).reshape(length, hidden).float().numpy()
-    return output
+    judge(case, inputs, dtype).check(kernel(case, inputs, dtype))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -168,7 +110,7 @@ def test_not_finite_inputs_do_no_harm() -> None:
     inputs["qkv"][:70] = np.nan
     inputs["qkv"][3] = np.inf
     output = kernel(case, inputs)
-    assert_float32(case, case.inputs(), output[70:], slice(70, None))
+    judge(case, case.inputs(), rows=np.arange(70, 150)).check(output[70:])
 
 
 def _bad(**changes: Any) -> dict[str, NDArray[Any]]:

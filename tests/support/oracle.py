@@ -43,20 +43,31 @@ def attention(
     num_heads: int,
     scale: float,
     window: int,
+    rows: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """VarlenAttention, dense, float64."""
+    """VarlenAttention, dense, float64. ``rows``: the ones to compute, not all; others are zeros."""
     tokens, head_dim = qkv.shape[0], rope.shape[1]
     context = np.zeros((tokens, num_heads * head_dim))
+    rows = np.arange(tokens) if rows is None else rows
     for begin, end in itertools.pairwise(cu_seqlens):
         part = torch.from_numpy(np.asarray(qkv[begin:end], np.float64))
         table = torch.from_numpy(np.asarray(rope[: end - begin], np.float64))
-        result = _attend(part, table, num_heads, scale, window)
-        context[begin:end] = result.numpy()
+        own = rows[(rows >= begin) & (rows < end)]
+        result = _attend(part, table, num_heads, scale, window, torch.from_numpy(own - begin))
+        context[own] = result.numpy()
     return context
 
 
-def _attend(qkv: Tensor, table: Tensor, num_heads: int, scale: float, window: int) -> Tensor:
+def _attend(
+    qkv: Tensor,
+    table: Tensor,
+    num_heads: int,
+    scale: float,
+    window: int,
+    rows: Tensor | None = None,
+) -> Tensor:
     length, head_dim = qkv.shape[0], table.shape[1]
+    rows = torch.arange(length) if rows is None else rows
     q, k, v = (
         part.reshape(length, num_heads, head_dim).transpose(0, 1)
         for part in qkv.split(num_heads * head_dim, dim=1)
@@ -70,12 +81,11 @@ def _attend(qkv: Tensor, table: Tensor, num_heads: int, scale: float, window: in
         .reshape(num_heads, length, head_dim)
         for x in (q, k)
     )
-    scores = torch.einsum("hid,hjd->hij", q, k) * scale
+    scores = torch.einsum("hid,hjd->hij", q[:, rows], k) * scale
     if window >= 0:
-        index = torch.arange(length)
-        scores[:, (index[:, None] - index[None, :]).abs() > window] = -math.inf
+        scores[:, (rows[:, None] - torch.arange(length)).abs() > window] = -math.inf
     weights = torch.softmax(scores, dim=-1)
-    return torch.einsum("hij,hjd->ihd", weights, v).reshape(length, num_heads * head_dim)
+    return torch.einsum("hij,hjd->ihd", weights, v).reshape(len(rows), num_heads * head_dim)
 
 
 @dataclass

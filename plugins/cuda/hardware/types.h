@@ -1,0 +1,47 @@
+// What kernels and machines share: markers for device code, element types, plain vectors.
+#ifndef MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_
+#define MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define MBERT_DEVICE __device__ __forceinline__
+#define MBERT_PRAGMA(text) _Pragma(#text)
+#define MBERT_UNROLL _Pragma("unroll")
+#define MBERT_UNROLL_BY(count) MBERT_PRAGMA(unroll count)
+#else
+// The kernels are compiled for the emulated machine too: see emulated.h.
+#define MBERT_DEVICE inline
+#define MBERT_UNROLL
+#define MBERT_UNROLL_BY(count)
+#endif
+
+namespace mbert::cuda {
+
+// Elements in memory; in registers they are float.
+struct Float16 {
+  std::uint16_t bits;
+};
+
+struct BFloat16 {
+  std::uint16_t bits;
+};
+
+// What one lane loads and stores at once.
+struct alignas(8) Float2 {
+  float x, y;
+};
+
+struct alignas(16) Float4 {
+  float lane[4];
+};
+
+struct alignas(16) Words4 {
+  std::uint32_t word[4];
+};
+
+constexpr int kWarpSize = 32;
+
+}  // namespace mbert::cuda
+
+#endif  // MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_

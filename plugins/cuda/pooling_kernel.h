@@ -1,0 +1,113 @@
+// The packed pooling: one block of threads for each sequence and 32 columns.
+#ifndef MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
+#define MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "hardware/types.h"
+#include "pooling_params.h"
+#include "sequences.h"
+
+namespace mbert::cuda {
+
+// The arrays are those of VarlenPoolingParams.
+template <class T>
+struct VarlenPoolingArguments {
+  const T* hidden;
+  const std::int32_t* cu_seqlens;
+  T* pooled;
+  int tokens;
+  int sequences;
+  int columns;
+  PoolingMode mode;
+};
+
+// The parameters have to be valid. T is the one that params.type names.
+template <class T>
+VarlenPoolingArguments<T> make_arguments(const VarlenPoolingParams& params) {
+  return {static_cast<const T*>(params.hidden),
+          params.cu_seqlens,
+          static_cast<T*>(params.pooled),
+          static_cast<int>(params.tokens),
+          static_cast<int>(params.sequences),
+          static_cast<int>(params.columns),
+          params.mode};
+}
+
+struct VarlenPoolingTiling {
+  // A lane has a column, a warp every kWarps-th row.
+  static constexpr int kColumns = kWarpSize;
+  static constexpr int kWarps = 8;
+  static constexpr int kThreads = kWarps * kWarpSize;
+  static constexpr std::uint32_t kSharedBytes = kThreads * sizeof(float);
+
+  static constexpr int grid_x(int sequences) { return sequences; }
+  static constexpr int grid_y(int columns) { return (columns + kColumns - 1) / kColumns; }
+};
+
+template <class T, class Machine>
+MBERT_DEVICE float load_element(Machine& machine, const T* from) {
+  const T element = machine.load_global(from);
+  if constexpr (std::is_same_v<T, float>) {
+    return element;
+  } else {
+    return machine.template unpack<T>(element.bits).x;
+  }
+}
+
+template <class T, class Machine>
+MBERT_DEVICE void store_element(Machine& machine, T* to, float value) {
+  if constexpr (std::is_same_v<T, float>) {
+    machine.store_global(to, value);
+  } else {
+    machine.store_global(to, T{static_cast<std::uint16_t>(machine.template pack<T>(value, 0.0f))});
+  }
+}
+
+template <class T, class Machine>
+MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<T>& arguments) {
+  using Tiling = VarlenPoolingTiling;
+  const int index = machine.block_x();
+  const Sequence sequence =
+      load_sequence(machine, arguments.cu_seqlens, index, arguments.sequences, arguments.tokens);
+  const int lane = machine.thread() % kWarpSize;
+  const int warp = machine.thread() / kWarpSize;
+  const int column = machine.block_y() * Tiling::kColumns + lane;
+  const bool exists = column < arguments.columns;
+  // The first token is the mean of the first token.
+  const bool is_first_only = arguments.mode == PoolingMode::kCls && sequence.length > 0;
+  const int rows = !exists ? 0 : is_first_only ? 1 : sequence.length;
+  const std::int64_t columns = arguments.columns;
+  const T* from = arguments.hidden + sequence.begin * columns + column;
+
+  // One running sum over thousands of rows would lose digits.
+  constexpr int kRows = 64 * Tiling::kWarps;
+  float total = 0.0f;
+  for (int first = warp; first < rows; first += kRows) {
+    const int end = rows - first < kRows ? rows : first + kRows;
+    float partial = 0.0f;
+    MBERT_UNROLL_BY(4)
+    for (int row = first; row < end; row += Tiling::kWarps) {
+      partial += load_element(machine, from + row * columns);
+    }
+    total += partial;
+  }
+  const auto place = [](int of_warp, int of_lane) {
+    return static_cast<std::uint32_t>((of_warp * kWarpSize + of_lane) * 4);
+  };
+  machine.store_shared(place(warp, lane), total);
+  machine.barrier();
+  if (warp > 0 || !exists) return;
+  total = 0.0f;
+  MBERT_UNROLL
+  for (int part = 0; part < Tiling::kWarps; ++part) {
+    total += machine.template load_shared<float>(place(part, lane));
+  }
+  store_element(machine, arguments.pooled + index * columns + column,
+                rows > 0 ? total / static_cast<float>(rows) : 0.0f);
+}
+
+}  // namespace mbert::cuda
+
+#endif  // MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_

@@ -1,0 +1,36 @@
+#include "pooling_params.h"
+
+#include "validation.h"
+
+namespace mbert::cuda {
+
+std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
+  if (value != 0 && value != 1) {
+    return "mode is " + std::to_string(value) + "; it has to be 0 (cls) or 1 (mean)";
+  }
+  *mode = static_cast<PoolingMode>(value);
+  return {};
+}
+
+std::string validate_shapes(const VarlenPoolingParams& params) {
+  return validate_sizes({
+      {"tokens", params.tokens, kMaxRows},
+      {"sequences (one less than the size of cu_seqlens)", params.sequences, kMaxRows},
+      // 32 for each of the blocks that a grid can have along y.
+      {"columns", params.columns, 65535 * 32},
+  });
+}
+
+std::string validate(const VarlenPoolingParams& params) {
+  const std::string problem = validate_shapes(params);
+  if (!problem.empty()) return problem;
+  const bool has_output = params.sequences > 0 && params.columns > 0;
+  const int alignment = static_cast<int>(element_size(params.type));
+  return validate_pointers({
+      {"hidden", params.hidden, alignment, has_output && params.tokens > 0},
+      {"cu_seqlens", params.cu_seqlens, 4, has_output},
+      {"pooled", params.pooled, alignment, has_output},
+  });
+}
+
+}  // namespace mbert::cuda

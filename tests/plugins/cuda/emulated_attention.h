@@ -1,0 +1,122 @@
+// The packed attention on the emulated machine, called from Python.
+#ifndef MBERT_TESTS_PLUGINS_CUDA_EMULATED_ATTENTION_H_
+#define MBERT_TESTS_PLUGINS_CUDA_EMULATED_ATTENTION_H_
+
+#include <cstdint>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cuda/hardware/emulated.h"
+#include "cuda/varlen_attention_kernel.h"
+#include "guarded.h"
+
+namespace mbert::cuda {
+
+// Python has the same structure: see tests/support/emulated.py. The arrays are those of
+// VarlenAttentionParams.
+struct AttentionCall {
+  const void* qkv;
+  const std::int32_t* cu_seqlens;
+  const float* rope;
+  void* context;
+  const std::int32_t* blocks;  // [block_count]: the numbers along x of those to run; none: all
+  std::int64_t tokens;
+  std::int64_t sequences;
+  std::int64_t max_position;
+  std::int64_t num_heads;
+  std::int64_t head_dim;
+  std::int64_t window;
+  std::int64_t block_count;
+  std::uint64_t seed;
+  float scale;
+  std::int32_t element_type;
+  std::int32_t rotation;
+  std::int32_t capability;
+  // Whether every row has to be written, and once: not when the offsets contradict themselves.
+  std::int32_t exact;
+};
+
+inline VarlenAttentionParams params_of(const AttentionCall& call) {
+  VarlenAttentionParams params;
+  params.type = static_cast<ElementType>(call.element_type);
+  params.qkv = call.qkv;
+  params.cu_seqlens = call.cu_seqlens;
+  params.tokens = call.tokens;
+  params.sequences = call.sequences;
+  params.rope = call.rope;
+  params.max_position = call.max_position;
+  params.num_heads = call.num_heads;
+  params.head_dim = call.head_dim;
+  params.scale = call.scale;
+  params.window = call.window;
+  params.context = call.context;
+  params.rotation = static_cast<KeyRotation>(call.rotation);
+  return params;
+}
+
+inline GlobalMemory memory_of(const VarlenAttentionParams& params, bool exact) {
+  const auto bytes = [](std::int64_t count, std::int64_t size) {
+    return static_cast<std::size_t>(count * size);
+  };
+  using Access = GlobalMemory::Access;
+  const std::int64_t hidden = params.num_heads * params.head_dim;
+  const std::int64_t element = element_size(params.type);
+  const Access written = exact ? Access::kWrite : Access::kReadWrite;
+  GlobalMemory memory;
+  memory.add("qkv", params.qkv, bytes(params.tokens * 3 * hidden, element), Access::kRead);
+  memory.add("cu_seqlens", params.cu_seqlens, bytes(params.sequences + 1, 4), Access::kRead);
+  memory.add("rope", params.rope, bytes(params.max_position * params.head_dim, 4), Access::kRead);
+  memory.add("context", params.context, bytes(params.tokens * hidden, element), written);
+  memory.add("workspace", params.workspace, workspace_bytes(params), written);
+  return memory;
+}
+
+// What launch() does on a GPU.
+template <class Tiling, KeyRotation kRotation>
+void emulate_attention(const AttentionCall& call, const VarlenAttentionParams& params) {
+  GlobalMemory memory = memory_of(params, call.exact != 0);
+  const auto arguments = make_arguments<typename Tiling::Element>(params);
+  EmulatedLaunch launch;
+  launch.grid_x = Tiling::grid_x(arguments.tokens, arguments.sequences);
+  launch.grid_y = arguments.num_heads;
+  launch.threads = Tiling::kThreads;
+  launch.capability = call.capability;
+  launch.seed = call.seed;
+  if constexpr (kRotation == KeyRotation::kWorkspace) {
+    emulate(launch, memory, [&](Emulated& machine) { rotate_keys<Tiling>(machine, arguments); });
+  }
+  const std::set<int> blocks(call.blocks, call.blocks + call.block_count);
+  launch.shared_bytes = Tiling::kSharedBytes;
+  if (!blocks.empty()) launch.filter = [&](int x, int) { return blocks.count(x) != 0; };
+  emulate(launch, memory,
+          [&](Emulated& machine) { varlen_attention<Tiling, kRotation>(machine, arguments); });
+  if (call.exact && blocks.empty()) memory.check_written("context");
+}
+
+template <class Tiling>
+void emulate_attention(const AttentionCall& call, const VarlenAttentionParams& params) {
+  if (params.rotation == KeyRotation::kFused) {
+    emulate_attention<Tiling, KeyRotation::kFused>(call, params);
+  } else {
+    emulate_attention<Tiling, KeyRotation::kWorkspace>(call, params);
+  }
+}
+
+// Calls run(call, params) when the parameters are what a launch would take.
+template <class Run>
+void validated(const AttentionCall& call, const Run& run) {
+  VarlenAttentionParams params = params_of(call);
+  // Not a number, of any type.
+  std::vector<Words4> workspace(workspace_bytes(params) / sizeof(Words4), {{~0u, ~0u, ~0u, ~0u}});
+  params.workspace = workspace.data();
+  std::string problem = validate(params);
+  if (problem.empty()) problem = validate_device(params.type, call.capability);
+  if (!problem.empty()) throw std::runtime_error(problem);
+  run(call, params);
+}
+
+}  // namespace mbert::cuda
+
+#endif  // MBERT_TESTS_PLUGINS_CUDA_EMULATED_ATTENTION_H_

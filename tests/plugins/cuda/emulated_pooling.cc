@@ -1,0 +1,72 @@
+// The packed pooling on the emulated machine, called from Python.
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/hardware/emulated.h"
+#include "cuda/pooling_kernel.h"
+#include "guarded.h"
+
+namespace mbert::cuda {
+namespace {
+
+// What launch() does on a GPU.
+template <class T>
+void run(const VarlenPoolingParams& params, std::uint64_t seed) {
+  const auto bytes = [](std::int64_t count, std::int64_t size) {
+    return static_cast<std::size_t>(count * size);
+  };
+  using Access = GlobalMemory::Access;
+  const auto element = element_size(params.type);
+  GlobalMemory memory;
+  memory.add("hidden", params.hidden, bytes(params.tokens * params.columns, element),
+             Access::kRead);
+  memory.add("cu_seqlens", params.cu_seqlens, bytes(params.sequences + 1, 4), Access::kRead);
+  memory.add("pooled", params.pooled, bytes(params.sequences * params.columns, element),
+             Access::kWrite);
+
+  const auto arguments = make_arguments<T>(params);
+  using Tiling = VarlenPoolingTiling;
+  EmulatedLaunch launch;
+  launch.grid_x = Tiling::grid_x(arguments.sequences);
+  launch.grid_y = Tiling::grid_y(arguments.columns);
+  launch.threads = Tiling::kThreads;
+  launch.shared_bytes = Tiling::kSharedBytes;
+  launch.capability = 75;
+  launch.seed = seed;
+  emulate(launch, memory, [&](Emulated& machine) { varlen_pooling(machine, arguments); });
+  memory.check_written("pooled");
+}
+
+}  // namespace
+}  // namespace mbert::cuda
+
+// The arrays are those of VarlenPoolingParams; element_type and mode are its enumerators.
+// Error[error_size] becomes the message of what went wrong, or an empty text.
+extern "C" __attribute__((visibility("default"))) void mbert_emulated_pooling(
+    std::int32_t element_type, std::int32_t mode, std::uint64_t seed, const void* hidden,
+    std::int64_t tokens, std::int64_t columns, const std::int32_t* cu_seqlens,
+    std::int64_t sequences, void* pooled, char* error, std::int64_t error_size) {
+  using namespace mbert::cuda;
+  VarlenPoolingParams params;
+  params.type = static_cast<ElementType>(element_type);
+  params.hidden = hidden;
+  params.tokens = tokens;
+  params.columns = columns;
+  params.cu_seqlens = cu_seqlens;
+  params.sequences = sequences;
+  params.pooled = pooled;
+  guarded(error, error_size, [&] {
+    std::string problem = parse_pooling_mode(mode, &params.mode);
+    if (problem.empty()) problem = validate(params);
+    if (!problem.empty()) throw std::runtime_error(problem);
+    switch (params.type) {
+      case ElementType::kFloat32:
+        return run<float>(params, seed);
+      case ElementType::kFloat16:
+        return run<Float16>(params, seed);
+      case ElementType::kBFloat16:
+        return run<BFloat16>(params, seed);
+    }
+  });
+}

@@ -1,0 +1,121 @@
+"""What attention kernels are held to: a dense float64 oracle, and how far PyTorch errs from it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbert.model.ops import varlen_attention
+from support.cases import Case
+from support.oracle import attention
+
+FLOAT32_FACTOR = 4.0
+REDUCED_FACTOR = 2.0
+# Where PyTorch makes no error at all: the rounding of values of a few units.
+FLOAT32_FLOOR = 1e-7
+
+
+def reference(
+    case: Case, inputs: dict[str, NDArray[Any]], rows: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """In float64. ``rows``: the ones to compute, not all; others are zeros."""
+    return attention(
+        **inputs, num_heads=case.num_heads, scale=case.scale, window=case.window, rows=rows
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What rows of the context should be, and the largest error that they may have."""
+
+    exact: NDArray[np.float64]
+    tolerance: float
+
+    def check(self, output: NDArray[Any]) -> None:
+        assert output.shape == self.exact.shape
+        if self.exact.size:
+            assert np.abs(output - self.exact).max() <= self.tolerance
+
+
+def judge(
+    case: Case,
+    inputs: dict[str, NDArray[Any]],
+    dtype: str = "float32",
+    rows: NDArray[Any] | None = None,
+) -> Judgement:
+    """Allow four times PyTorch's own error in float32, and twice in a reduced precision.
+
+    ``inputs["qkv"]`` is float32 that ``dtype`` holds exactly. ``rows``: the ones to judge, not all.
+    """
+    part = slice(None) if rows is None else rows
+    with _one_thread():
+        exact = reference(case, inputs, rows)[part]
+        if dtype == "float32":
+            own = pytorch(case, inputs)[part]
+            factor, floor = FLOAT32_FACTOR, FLOAT32_FLOOR
+        else:
+            own = pytorch_reduced(case, inputs, dtype, rows)[part]
+            factor, floor = REDUCED_FACTOR, 0.0
+    return Judgement(exact, factor * float(np.abs(own - exact).max(initial=0)) + floor)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices: on a busy machine, waiting for other threads takes longer than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def pytorch(
+    case: Case, inputs: dict[str, NDArray[Any]], dtype: torch.dtype = torch.float32
+) -> NDArray[Any]:
+    """The operator's PyTorch reference."""
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    tensors["qkv"] = tensors["qkv"].to(dtype)
+    output = varlen_attention(
+        **tensors, num_heads=case.num_heads, scale=case.scale, window=case.window
+    )
+    assert output.dtype == dtype
+    return output.numpy()
+
+
+def pytorch_reduced(
+    case: Case, inputs: dict[str, NDArray[Any]], dtype: str, rows: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """What PyTorch computes when the model runs in ``dtype``: rotated in float32, then sdpa."""
+    hidden = case.num_heads * case.head_dim
+    reduced = getattr(torch, dtype)
+    tokens = inputs["qkv"].shape[0]
+    rows = np.arange(tokens) if rows is None else rows
+    output = np.zeros((tokens, hidden), np.float32)
+    for begin, end in itertools.pairwise(inputs["cu_seqlens"]):
+        length = end - begin
+        parts = torch.from_numpy(inputs["qkv"][begin:end]).view(
+            length, 3, case.num_heads, case.head_dim
+        )
+        q, k, v = parts.permute(1, 2, 0, 3)
+        cos, sin = torch.from_numpy(inputs["rope"][:length]).chunk(2, dim=1)
+        q, k = (
+            torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), -1).to(reduced)
+            for x1, x2 in (x.chunk(2, -1) for x in (q, k))
+        )
+        own = rows[(rows >= begin) & (rows < end)]
+        index = torch.from_numpy(own - begin)
+        window = case.window if case.window >= 0 else length
+        near = (index[:, None] - torch.arange(length)).abs() <= window
+        result = torch.nn.functional.scaled_dot_product_attention(
+            q[:, index], k, v.to(reduced), attn_mask=near, scale=case.scale
+        )
+        output[own] = result.transpose(0, 1).reshape(len(own), hidden).float().numpy()
+    return output

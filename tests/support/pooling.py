@@ -1,0 +1,43 @@
+"""Batches for the pooling kernels, and what must come out."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+POOLING_BATCHES = [((5,), 0), ((1, 2, 0, 70, 130), 9), ((), 0), ((), 4), ((0, 0), 3), ((1000,), 0)]
+# How far a single rounding may move a result, relative to it.
+STEPS = {"float16": 2**-11, "bfloat16": 2**-8}
+
+
+def pooling_inputs(
+    lengths: tuple[int, ...], slack: int, columns: int = 24
+) -> dict[str, NDArray[Any]]:
+    generator = np.random.default_rng(len(lengths))
+    hidden = generator.standard_normal((sum(lengths) + slack, columns)).astype(np.float32)
+    return {"hidden": hidden, "cu_seqlens": np.cumsum((0, *lengths), dtype=np.int32)}
+
+
+def pooled(inputs: dict[str, NDArray[Any]], mode: str) -> NDArray[np.float64]:
+    offsets = inputs["cu_seqlens"]
+    result = np.zeros((len(offsets) - 1, inputs["hidden"].shape[1]))
+    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
+        if end > begin:
+            rows = inputs["hidden"][begin:end].astype(np.float64)
+            result[i] = rows[0] if mode == "cls" else rows.mean(0)
+    return result
+
+
+def assert_pooled(
+    inputs: dict[str, NDArray[Any]], output: NDArray[Any], mode: str, dtype: str = "float32"
+) -> None:
+    """``inputs["hidden"]`` is float32 that the type holds exactly: the result is rounded once."""
+    exact = pooled(inputs, mode)
+    assert output.shape == exact.shape
+    if dtype == "float32":
+        assert np.allclose(output, exact, rtol=0, atol=1e-6)
+    else:
+        assert np.all(np.abs(output - exact) <= STEPS[dtype] * np.abs(exact) + 1e-7)

@@ -1,0 +1,17 @@
+"""What this machine can build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def _has_nvcc() -> bool:
+    """As plugins/cmake/EnableCuda.cmake finds it."""
+    path = f"{os.environ['PATH']}:/usr/local/cuda/bin"
+    return "CUDACXX" in os.environ or shutil.which("nvcc", path=path) is not None
+
+
+needs_nvcc = pytest.mark.skipif(not _has_nvcc(), reason="built without CUDA: there is no nvcc")
