@@ -1,5 +1,5 @@
-# Every target sets up all that it needs: a virtual environment in .venv, ONNX Runtime's headers, the
-# native libraries and the installed wheel. Nothing is done twice.
+# Every target sets up all that it needs: a virtual environment in .venv, the headers of ONNX Runtime
+# and TensorRT, the native libraries and the installed wheel. Nothing is done twice.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,11 +14,13 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Stamps lie in what they stand for, and go with it.
 VENV := .venv/.ready
 HEADERS := build/onnxruntime-headers/.ready
+# The CUDA libraries are built where there is nvcc.
+TENSORRT_HEADERS := $(if $(shell command -v nvcc),build/tensorrt-headers/.ready)
 INSTALLED := .venv/.installed
 
 SOURCES := $(shell find mbert model export plugins runtime bench -type f -not -name '*.pyc') \
 	CMakeLists.txt pyproject.toml
-CXX_SOURCES := $(shell find plugins tests -name '*.cc' -o -name '*.h')
+CXX_SOURCES := $(shell find plugins tests bench -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: help
 help:  ## list the targets
@@ -36,7 +38,13 @@ $(HEADERS): plugins/onnxruntime/fetch_headers.sh
 	@mkdir -p $(@D)
 	@touch $@
 
-$(INSTALLED): $(VENV) $(HEADERS) $(SOURCES)
+build/tensorrt-headers/.ready: $(VENV) plugins/tensorrt/fetch_headers.sh
+	@echo "== TensorRT's C++ headers"
+	@PYTHON=$(BIN)/python bash plugins/tensorrt/fetch_headers.sh
+	@mkdir -p $(@D)
+	@touch $@
+
+$(INSTALLED): $(VENV) $(HEADERS) $(TENSORRT_HEADERS) $(SOURCES)
 	@echo "== native libraries, the mbert wheel and its dependencies"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-build-isolation '.[dev]'
 	@touch $@

@@ -1,17 +1,16 @@
-// The frame of every custom operator: element types, errors, shapes, threads.
+// The frame of every custom operator: element types, errors, shapes.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
 
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "api.h"
+#include "operators.h"
 #include "shapes.h"
-#include "types.h"
 
 namespace mbert::ort {
 
@@ -21,10 +20,12 @@ constexpr ONNXTensorElementDataType kFloatTypes[] = {
     ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
 };
 
-inline cpu::ElementType element_type(ONNXTensorElementDataType type) {
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return cpu::ElementType::kFloat16;
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return cpu::ElementType::kBFloat16;
-  return cpu::ElementType::kFloat32;
+// ElementType is that of the kernels of a device.
+template <typename ElementType>
+ElementType element_type(ONNXTensorElementDataType type) {
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return ElementType::kFloat16;
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return ElementType::kBFloat16;
+  return ElementType::kFloat32;
 }
 
 // Runs fn and turns what it throws into a status: no exception may reach ONNX Runtime.
@@ -77,18 +78,6 @@ inline std::vector<std::int64_t> shape_of(const Ort::ConstValue& value, const ch
   return shape;
 }
 
-// ONNX Runtime's own pool, one task at a time to whichever thread is free.
-inline cpu::ParallelFor parallel_for(const Ort::KernelContext& context) {
-  return [&context](std::int64_t count, const std::function<void(std::int64_t)>& fn) {
-    const auto call = [](void* data, std::size_t index) noexcept {
-      (*static_cast<const std::function<void(std::int64_t)>*>(data))(
-          static_cast<std::int64_t>(index));
-    };
-    context.ParallelFor(call, static_cast<std::size_t>(count), 0,
-                        const_cast<void*>(static_cast<const void*>(&fn)));
-  };
-}
-
 // A node of a model: what ONNX Runtime calls to compute it.
 template <typename Kernel>
 struct KernelInstance {
@@ -99,13 +88,14 @@ struct KernelInstance {
   }
 };
 
-// One operator for one element type. Kernel says what it is:
+// One operator for one element type on one execution provider. Kernel says what it is:
 //   kName, kInputs, input_type(index, type), infer_shape (an InferShape), its constructor
 //   Kernel(info, type) and compute(context).
 template <typename Kernel>
 class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kernel>, true> {
  public:
-  explicit CustomOp(ONNXTensorElementDataType type) : type_(type) {
+  CustomOp(ONNXTensorElementDataType type, const char* provider)
+      : type_(type), provider_(provider) {
     this->version = kApiVersion;
     // Not through the base class, whose wrapper lets exceptions out.
     this->InferOutputShapeFn = [](const OrtCustomOp* /*op*/, OrtShapeInferContext* context) {
@@ -120,7 +110,7 @@ class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kerne
   }
 
   const char* GetName() const { return Kernel::kName; }
-  const char* GetExecutionProviderType() const { return "CPUExecutionProvider"; }
+  const char* GetExecutionProviderType() const { return provider_; }
   std::size_t GetInputTypeCount() const { return Kernel::kInputs; }
   ONNXTensorElementDataType GetInputType(std::size_t index) const {
     return Kernel::input_type(index, type_);
@@ -130,20 +120,16 @@ class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kerne
 
  private:
   ONNXTensorElementDataType type_;
+  const char* provider_;
 };
 
 // The operator for each of the element types, in the order of kFloatTypes.
 template <typename Kernel>
-std::vector<const OrtCustomOp*> ops_of() {
-  static const CustomOp<Kernel> ops[] = {CustomOp<Kernel>(kFloatTypes[0]),
-                                         CustomOp<Kernel>(kFloatTypes[1]),
-                                         CustomOp<Kernel>(kFloatTypes[2])};
+OperatorList operators_of(const char* provider) {
+  static const CustomOp<Kernel> ops[] = {
+      {kFloatTypes[0], provider}, {kFloatTypes[1], provider}, {kFloatTypes[2], provider}};
   return {&ops[0], &ops[1], &ops[2]};
 }
-
-// The operators' own files define these.
-std::vector<const OrtCustomOp*> varlen_attention_ops();
-std::vector<const OrtCustomOp*> varlen_pooling_ops();
 
 }  // namespace mbert::ort
 

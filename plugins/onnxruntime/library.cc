@@ -1,5 +1,7 @@
 // The entry point by which ONNX Runtime finds the operators.
 #include "custom_op.h"
+#include "operators.h"
+#include "version.h"
 
 namespace {
 
@@ -8,7 +10,7 @@ OrtStatus* too_old(const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(1);  // none is without the first one
   const std::string message = "mbert: this is ONNX Runtime " +
                               std::string(base->GetVersionString()) +
-                              ", but the mbert operators need 1." +
+                              ", but the operators of mbert " + mbert::version() + " need 1." +
                               std::to_string(mbert::ort::kApiVersion) + " or newer; upgrade it";
   return api->CreateStatus(ORT_FAIL, message.c_str());
 }
@@ -18,8 +20,7 @@ void register_ops(OrtSessionOptions* options) {
   // loaded.
   static const Ort::CustomOpDomain domain = [] {
     Ort::CustomOpDomain result("mbert");
-    for (const OrtCustomOp* op : mbert::ort::varlen_attention_ops()) result.Add(op);
-    for (const OrtCustomOp* op : mbert::ort::varlen_pooling_ops()) result.Add(op);
+    for (const OrtCustomOp* op : mbert::ort::operators()) result.Add(op);
     return result;
   }();
   Ort::ThrowOnError(Ort::GetApi().AddCustomOpDomain(options, domain));

@@ -16,10 +16,9 @@ from mbert.runtime.bundle import file_sha256
 # The steps of an export, in order.
 STEPS = (
     "read the checkpoint",
-    "trace to ONNX",
+    "run PyTorch",
     "write the model",
-    "run PyTorch in float32 and float64",
-    "verify with the kernels and with the functions",
+    "verify",
     "finish the bundle",
 )
 

@@ -1,11 +1,18 @@
-// mbert::VarlenPooling, version 1: one row for every packed sequence, on the CPU.
+// mbert::VarlenPooling, version 1: one row for every packed sequence, on whichever device.
+#ifndef MBERT_PLUGINS_ONNXRUNTIME_VARLEN_POOLING_OP_H_
+#define MBERT_PLUGINS_ONNXRUNTIME_VARLEN_POOLING_OP_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "custom_op.h"
-#include "pooling.h"
 
 namespace mbert::ort {
-namespace {
 
-class VarlenPoolingKernel {
+// All but the computation. Params are those of the device's kernel.
+template <typename Params>
+class VarlenPoolingOp {
  public:
   static constexpr const char* kName = "VarlenPooling";
   static constexpr std::size_t kInputs = 2;
@@ -27,35 +34,35 @@ class VarlenPoolingKernel {
     return {sequences, hidden[1]};
   }
 
-  VarlenPoolingKernel(const OrtKernelInfo* info, ONNXTensorElementDataType type) {
-    params_.type = element_type(type);
+  VarlenPoolingOp(const OrtKernelInfo* info, ONNXTensorElementDataType type) {
+    params_.type = element_type<decltype(params_.type)>(type);
     require_valid(
-        cpu::parse_pooling_mode(required_attribute<std::int64_t>(info, "mode"), &params_.mode));
+        parse_pooling_mode(required_attribute<std::int64_t>(info, "mode"), &params_.mode));
   }
 
-  void compute(const Ort::KernelContext& context) const {
+ protected:
+  // The parameters of a call, valid as `check` says, and with the output to write.
+  Params bind(const Ort::KernelContext& context, std::string (*check)(const Params&)) const {
     const Ort::ConstValue hidden = context.GetInput(0);
     const Ort::ConstValue cu_seqlens = context.GetInput(1);
     const std::vector<std::int64_t> shape = shape_of(hidden, "hidden", 2);
 
-    cpu::VarlenPoolingParams params = params_;
+    Params params = params_;
     params.hidden = hidden.GetTensorRawData();
     params.tokens = shape[0];
     params.columns = shape[1];
     params.cu_seqlens = cu_seqlens.GetTensorData<std::int32_t>();
     params.sequences = shape_of(cu_seqlens, "cu_seqlens", 1)[0] - 1;
-    require_valid(cpu::validate(params));
+    require_valid(check(params));
     params.pooled =
         context.GetOutput(0, {params.sequences, params.columns}).GetTensorMutableRawData();
-    cpu::run(params, parallel_for(context));
+    return params;
   }
 
  private:
-  cpu::VarlenPoolingParams params_;  // the attribute; the rest comes with each call
+  Params params_;  // the attribute; the rest comes with each call
 };
 
-}  // namespace
-
-std::vector<const OrtCustomOp*> varlen_pooling_ops() { return ops_of<VarlenPoolingKernel>(); }
-
 }  // namespace mbert::ort
+
+#endif  // MBERT_PLUGINS_ONNXRUNTIME_VARLEN_POOLING_OP_H_

@@ -1,0 +1,28 @@
+// mbert::VarlenPooling on CUDA. The offsets stay on the device: what they hold is not checked.
+#include "cuda/pooling.h"
+
+#include "cuda_context.h"
+#include "operators.h"
+#include "varlen_pooling_op.h"
+
+namespace mbert::ort {
+namespace {
+
+class VarlenPoolingKernel : public VarlenPoolingOp<cuda::VarlenPoolingParams> {
+ public:
+  using VarlenPoolingOp::VarlenPoolingOp;
+
+  void compute(const Ort::KernelContext& context) const {
+    const cuda::VarlenPoolingParams params = bind(context, cuda::validate_shapes);
+    require_valid(cuda::validate(params));
+    launch_on_stream(context, params);
+  }
+};
+
+}  // namespace
+
+OperatorList varlen_pooling_cuda(const char* provider) {
+  return operators_of<VarlenPoolingKernel>(provider);
+}
+
+}  // namespace mbert::ort

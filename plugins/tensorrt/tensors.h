@@ -1,0 +1,56 @@
+// An operator's inputs and outputs: what they have to be, and what they are.
+#ifndef MBERT_PLUGINS_TENSORRT_TENSORS_H_
+#define MBERT_PLUGINS_TENSORRT_TENSORS_H_
+
+#include <NvInferRuntime.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "cuda/types.h"
+#include "logging.h"
+
+namespace mbert::trt {
+
+struct Input {
+  const char* name;
+  std::int32_t rank;
+  // None: any of the operator's element types. The first input has none, and the output is of the
+  // same type.
+  std::optional<nvinfer1::DataType> type;
+};
+
+// None: not a type that the operators compute in.
+inline std::optional<cuda::ElementType> element_type(nvinfer1::DataType type) {
+  switch (type) {
+    case nvinfer1::DataType::kFLOAT:
+      return cuda::ElementType::kFloat32;
+    case nvinfer1::DataType::kHALF:
+      return cuda::ElementType::kFloat16;
+    case nvinfer1::DataType::kBF16:
+      return cuda::ElementType::kBFloat16;
+    default:
+      return std::nullopt;
+  }
+}
+
+inline bool accepts(const Input& input, nvinfer1::DataType type) {
+  return input.type ? type == *input.type : element_type(type).has_value();
+}
+
+std::string type_name(nvinfer1::DataType type);
+
+// Throws Problem when the input is of another type or rank.
+void require_type(const Input& input, nvinfer1::DataType type);
+void require_rank(const Input& input, const nvinfer1::Dims& dims);
+
+// The dimensions that are known while an engine is built; the others are -1.
+nvinfer1::Dims known_dims(const nvinfer1::DimsExprs& dims);
+
+// A dimension as a number of something: throws Problem when it is not known yet.
+std::int64_t size(const Input& input, const nvinfer1::Dims& dims, std::int32_t axis);
+
+}  // namespace mbert::trt
+
+#endif  // MBERT_PLUGINS_TENSORRT_TENSORS_H_

@@ -1,0 +1,148 @@
+"""ONNX Runtime's library with the CUDA operators, in an ONNX Runtime that has no CUDA."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from mbert.plugins import onnxruntime_cuda_library, onnxruntime_library
+from support.cases import Case
+from support.native import cmake_build
+from support.onnx_nodes import attention_model, pooling_model, run, session
+from support.toolchain import needs_nvcc
+
+CASE = Case((5, 7), num_heads=2, head_dim=32)
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def _session(model: onnx.ModelProto, *libraries: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    for library in libraries:
+        options.register_custom_ops_library(str(library))
+    return ort.InferenceSession(model.SerializeToString(), options, providers=[CPU])
+
+
+def _operators(library: Path) -> list[str]:
+    build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="list_operators")
+    program = build / "tests" / "plugins" / "onnxruntime" / "list_operators"
+    done = subprocess.run([program, library], capture_output=True, text=True, check=True)
+    domain, *operators = done.stdout.splitlines()
+    assert domain == "domain mbert"
+    return operators
+
+
+def _expected(provider: str) -> list[str]:
+    """All inputs in the provider's own memory (0), the offsets too."""
+    types = {onnx.TensorProto.FLOAT: 1, onnx.TensorProto.FLOAT16: 10, onnx.TensorProto.BFLOAT16: 16}
+    return [
+        *(f"VarlenAttention {provider} types {t} 6 1 memory 0 0 0" for t in types.values()),
+        *(f"VarlenPooling {provider} types {t} 6 memory 0 0" for t in types.values()),
+    ]
+
+
+def test_operators_of_the_library_for_cpus() -> None:
+    assert _operators(onnxruntime_library()) == _expected(CPU)
+
+
+@needs_nvcc
+def test_operators_of_the_library_with_cuda() -> None:
+    assert _operators(onnxruntime_cuda_library()) == [*_expected(CPU), *_expected(CUDA)]
+
+
+@needs_nvcc
+def test_without_cuda_the_cpu_computes() -> None:
+    """An execution provider that isn't there is no error: its operators are never asked for."""
+    assert CUDA not in ort.get_available_providers()
+    inputs = CASE.inputs()
+    model = attention_model(CASE.num_heads, CASE.scale, CASE.window)
+    here = run(_session(model, onnxruntime_cuda_library()), inputs)
+    assert here.any()
+    assert np.array_equal(here, run(session(model), inputs))
+
+
+@needs_nvcc
+def test_a_session_takes_one_of_the_libraries() -> None:
+    """Which is why the one with CUDA brings the CPU's operators, too."""
+    with pytest.raises(Exception, match="Domain already set in registry"):
+        _session(pooling_model(1), onnxruntime_library(), onnxruntime_cuda_library())
+
+
+# ---- The CUDA operators themselves, called with the host's memory
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> Path:
+    name = "mbert_onnxruntime_cuda_on_cpu"
+    # No kernel of it will run: one architecture is enough.
+    build = cmake_build(
+        "tests-cuda",
+        "-DMBERT_BUILD_TESTS=ON",
+        "-DMBERT_CUDA_ARCHITECTURES=80",
+        target=name,
+    )
+    return build / "tests" / "plugins" / "onnxruntime" / f"lib{name}.so"
+
+
+@pytest.fixture
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one, it must not see the host's addresses."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+POOLING = {
+    "hidden": np.ones((12, 8), np.float32),
+    "cu_seqlens": np.array([0, 5, 12], np.int32),
+}
+
+
+@needs_nvcc
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_launch_without_a_gpu_is_an_error(on_cpu: Path, dtype: str) -> None:
+    for model, inputs in (
+        (attention_model(2, 1.0, 64, dtype), CASE.inputs()),
+        (pooling_model(1, dtype), POOLING),
+    ):
+        loaded = _session(model, on_cpu)
+        for _ in range(2):
+            with pytest.raises(Exception, match="the CUDA kernel could not be launched: cudaError"):
+                loaded.run(None, inputs)
+
+
+@needs_nvcc
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"qkv": np.zeros((12, 191), np.float32)}, "qkv has 191 columns"),
+        ({"rope": np.zeros((12, 48), np.float32)}, "head_dim .* is 48"),
+        ({"rope": np.zeros((0, 32), np.float32)}, "rope has no rows"),
+        ({"cu_seqlens": np.zeros(0, np.int32)}, "cu_seqlens\\) is -1"),
+    ],
+)
+def test_bad_inputs_are_refused(on_cpu: Path, changes: dict[str, Any], found: str) -> None:
+    loaded = _session(attention_model(2, 1.0, 64), on_cpu)
+    with pytest.raises(Exception, match=found):
+        loaded.run(None, {**CASE.inputs(), **changes})
+
+
+@needs_nvcc
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (attention_model(0, 1.0, 64), "num_heads is 0"),
+        (attention_model(2, 1.0, -2), "window is -2"),
+        (attention_model(2, float("nan"), 64), "scale is nan"),
+        (pooling_model(2), "mode is 2"),
+    ],
+)
+def test_bad_attributes_are_refused(on_cpu: Path, model: onnx.ModelProto, found: str) -> None:
+    with pytest.raises(Exception, match=found):
+        _session(model, on_cpu)
