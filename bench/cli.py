@@ -6,11 +6,13 @@ import importlib.util
 import os
 import signal
 import tempfile
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mbert.errors import BackendError, InputError, MbertError
 
@@ -19,16 +21,26 @@ from .plot import check_plot, plot
 from .process import WorkerProcess
 from .programs import PEERS
 from .random_checkpoint import SHAPES, places
+from .roofline import ELEMENT_SIZES
 from .workloads import WORKLOADS, choose
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 STDOUT = Path("-")
 # Of the table where no terminal says how wide it is.
 _FILE_WIDTH = 120
+DEFAULT_PRECISION = "fp16"
+# The options that mean something where nothing is measured.
+_OF_PREDICTION = ("bundle", "shape", "target", "precision", "names", "json_path")
 
 _HELP = """Measure BUNDLE: real tokens per second, latency and memory of each workload.
 
 Each program has a process of its own and they run in turns, one at a time. Before anything is timed
 their outputs are compared: programs that compute different things are an error, not a table.
+
+With --predict nothing is measured: a roofline model says what each operator should cost on a GPU,
+from the figures of its data sheet and assumptions that are printed.
 
 \b
 Workloads (* not by default: minutes each for a base-size model on two cores):
@@ -78,13 +90,32 @@ Workloads (* not by default: minutes each for a base-size model on two cores):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw tokens per second (.png, .svg, .pdf).",
 )
+@click.option(
+    "--predict",
+    "target",
+    metavar="GPU",
+    help="Predict instead of measuring, for a GPU by name (l4, h100, ...); without BUNDLE or "
+    "--random for the shape base.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(list(ELEMENT_SIZES)),
+    default=DEFAULT_PRECISION,
+    show_default=True,
+    help="With --predict: what activations and weights are held in.",
+)
 def main(**options: Any) -> None:
     """Check the options, measure, print."""
     chosen = Options(**options)
-    chosen.check_usage()
+    source_of = click.get_current_context().get_parameter_source
+    chosen.check_usage([name for name in options if source_of(name) is ParameterSource.COMMANDLINE])
     # A termination request unwinds like Ctrl-C does: the processes end, the scratch folder goes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _check_folders(chosen)
+        if chosen.target is not None:
+            _predict(chosen, chosen.target)
+            return
         with tempfile.TemporaryDirectory(prefix="mbert-bench-") as scratch:
             _bench(chosen, Path(scratch))
     except MbertError as error:
@@ -105,9 +136,16 @@ class Options:
     threads: int | None
     json_path: Path | None
     plot_path: Path | None
+    target: str | None
+    precision: str
 
-    def check_usage(self) -> None:
-        """Refuse options that contradict each other."""
+    def check_usage(self, given: Collection[str]) -> None:
+        """Refuse options that contradict each other; ``given`` names those that were typed."""
+        if self.target is not None:
+            self._check_prediction(given)
+            return
+        if "precision" in given:
+            raise click.UsageError("--precision belongs to --predict; a bundle has its own.")
         if (self.bundle is None) == (self.shape is None):
             raise click.UsageError("Give a BUNDLE or --random, one of the two.")
         if self.shape is not None and self.checkpoint is not None:
@@ -115,28 +153,27 @@ class Options:
         if self.shape is None and self.keep is not None:
             raise click.UsageError("--keep belongs to --random.")
 
+    def _check_prediction(self, given: Collection[str]) -> None:
+        if self.bundle is not None and self.shape is not None:
+            raise click.UsageError("Give a BUNDLE or --random, not both.")
+        others = [name for name in given if name not in _OF_PREDICTION]
+        if others:
+            options = click.get_current_context().command.params
+            flags = [option.opts[0] for option in options if option.name in others]
+            raise click.UsageError(f"--predict measures nothing; leave out {', '.join(flags)}.")
+
 
 def _bench(options: Options, scratch: Path) -> None:
     # Everything that can be refused is refused before minutes are spent.
     workloads = choose(options.names)
-    _need("rich", "The table")
-    for path in (options.json_path, options.plot_path):
-        if path is not None and not os.access(path.absolute().parent, os.W_OK):
-            raise InputError(
-                f"{path.absolute().parent} is no folder that can be written. Make it first, or "
-                "choose another one."
-            )
     if options.plot_path is not None:
         _need("matplotlib", "--plot")
         check_plot(options.plot_path)
-    from rich.console import Console
-
     from mbert.steps import Steps
 
     from .report import table
     from .session import compare_programs
 
-    to_stdout = options.json_path == STDOUT
     steps = Steps()
     machine = this_machine()  # before the export keeps it busy
     bundle, checkpoint = options.bundle, options.checkpoint
@@ -158,16 +195,45 @@ def _bench(options: Options, scratch: Path) -> None:
         scratch=scratch,
         progress=steps,
     )
+    _show([table(report)], report.to_json(), options.json_path)
+    if options.plot_path is not None:
+        plot(report, options.plot_path)
+
+
+def _predict(options: Options, target: str) -> None:
+    from .predict import predict, tables
+
+    report = predict(
+        options.bundle, options.shape, target, options.precision, choose(options.names or "all")
+    )
+    _show(tables(report), report.to_json(), options.json_path)
+
+
+def _check_folders(options: Options) -> None:
+    """Refuse what would be refused after minutes."""
+    _need("rich", "The table")
+    for path in (options.json_path, options.plot_path):
+        if path is not None and not os.access(path.absolute().parent, os.W_OK):
+            raise InputError(
+                f"{path.absolute().parent} is no folder that can be written. Make it first, or "
+                "choose another one."
+            )
+
+
+def _show(tables: Iterable[RenderableType], report: str, json_path: Path | None) -> None:
+    """Print the tables and write the report, a JSON text."""
+    from rich.console import Console
+
+    to_stdout = json_path == STDOUT
     console = Console(stderr=to_stdout)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    console.print(table(report))
+    for table in tables:
+        console.print(table)
     if to_stdout:
-        click.echo(report.to_json())
-    elif options.json_path is not None:
-        options.json_path.write_text(report.to_json() + "\n", encoding="utf-8")
-    if options.plot_path is not None:
-        plot(report, options.plot_path)
+        click.echo(report)
+    elif json_path is not None:
+        json_path.write_text(report + "\n", encoding="utf-8")
 
 
 def _make_random(shape: str, folder: Path, scratch: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import InputError
-from mbert.runtime.packing import Int32Array
+
+if TYPE_CHECKING:  # it imports onnxruntime, which a machine that only runs bench/gpu lacks
+    from mbert.runtime.packing import Int32Array
 
 SEED = 0
 # The ids that every vocabulary is asked for: below and above lie special and unused tokens.

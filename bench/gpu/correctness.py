@@ -1,0 +1,208 @@
+"""The kernels on the card, against float64: the cases that every implementation passes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbert.errors import BackendError
+
+from .checkout import support
+from .context import Context
+from .kernels import POOLING_MODES
+from .results import Check, Findings, check, compare
+
+HEAD_DIMS = (32, 64, 128)
+ROTATIONS = {"fused": False, "workspace": True}
+POOLING_COLUMNS = (64, 768, 1000)
+
+
+def run(context: Context) -> Findings:
+    """Check attention in every type and with both rotations of keys, then pooling."""
+    findings = Findings([*check_behaviour(context), *check_pooling(context)])
+    _check_cases(context, findings)
+    return findings
+
+
+def _check_cases(context: Context, findings: Findings) -> None:
+    cases = support(context.checkout, "cases")
+    chosen = [case for case in cases.CASES if case.head_dim in HEAD_DIMS]
+    if not context.quick:
+        chosen += cases.LONG_CASES
+    # The longest last, should the time be up.
+    for case in chosen:
+        for dtype in context.dtypes:
+            if context.late:
+                findings.notes.append(f"{dtype} {case.id}: left out, the time was up")
+            else:
+                findings.checks.extend(check_case(context, case, dtype))
+
+
+def check_case(context: Context, case: Any, dtype: str) -> Iterator[Check]:
+    """Hold both variants of the kernel to the bound of the type, and to each other's bits.
+
+    Args:
+        context: its kernels are those that are checked.
+        case: a :class:`support.cases.Case`.
+        dtype: "float32", "float16" or "bfloat16".
+    """
+    bounds = support(context.checkout, "attention")
+    inputs = rounded(case.inputs(), dtype)
+    exact = bounds.reference(case, inputs)
+    if dtype == "float32":
+        own = largest(bounds.pytorch(case, inputs) - exact)
+        allowed = bounds.FLOAT32_FACTOR * own + bounds.FLOAT32_FLOOR
+    else:
+        allowed = bounds.REDUCED_FACTOR * largest(
+            bounds.pytorch_reduced(case, inputs, dtype) - exact
+        )
+    outputs = {}
+    for rotation, in_workspace in ROTATIONS.items():
+        name = f"{dtype} {rotation} {case.id}"
+        try:
+            output = attend(context, case, inputs, dtype, in_workspace)
+        except BackendError as error:
+            yield Check(name, str(error))
+            continue
+        outputs[rotation] = output
+        yield compare(name, largest(output.double().cpu().numpy() - exact), allowed)
+    if len(outputs) == len(ROTATIONS):
+        yield check(f"{dtype} same bits {case.id}", partial(assert_same_bits, *outputs.values()))
+
+
+def check_behaviour(context: Context) -> Iterator[Check]:
+    """Check what must hold beside the numbers: bits, NaN, hostile offsets, refusals."""
+    case_of = support(context.checkout, "cases").Case
+    for dtype in context.dtypes:
+        for what, holds in (
+            ("independent of the batch", _alone),
+            ("keeps NaN apart", _not_finite),
+            ("takes hostile offsets", _hostile_offsets),
+        ):
+            yield check(f"{dtype} {what}", partial(holds, context, case_of, dtype))
+    yield check("refuses other head sizes", partial(_other_head_size, context, case_of))
+
+
+def _alone(context: Context, case_of: Any, dtype: str) -> None:
+    """Every sequence has the same bits in a batch and alone."""
+    for window in (-1, 64):
+        batch = case_of((130, 0, 1, 257, 64), slack=5, num_heads=3, window=window)
+        inputs = rounded(batch.inputs(), dtype)
+        for in_workspace in ROTATIONS.values():
+            together = attend(context, batch, inputs, dtype, in_workspace)
+            assert not together[sum(batch.lengths) :].any(), "slack rows are not zeros"
+            begin = 0
+            for length in batch.lengths:
+                part = {
+                    **inputs,
+                    "qkv": inputs["qkv"][begin : begin + length],
+                    "cu_seqlens": np.array([0, length], np.int32),
+                }
+                alone = attend(context, batch, part, dtype, in_workspace)
+                assert_same_bits(together[begin : begin + length], alone)
+                begin += length
+
+
+def _not_finite(context: Context, case_of: Any, dtype: str) -> None:
+    """A NaN stays in its own sequence."""
+    for window in (-1, 64):
+        case = case_of((70, 80), window=window)
+        inputs = rounded(case.inputs(), dtype)
+        clean = attend(context, case, inputs, dtype, False)
+        inputs["qkv"][:70] = np.nan
+        for in_workspace in ROTATIONS.values():
+            assert_same_bits(attend(context, case, inputs, dtype, in_workspace)[70:], clean[70:])
+
+
+def _hostile_offsets(context: Context, case_of: Any, dtype: str) -> None:
+    """Offsets that make no sense harm nobody; a read outside the arrays ends the process's GPU."""
+    case = case_of((100, 100), window=64)
+    inputs = rounded(case.inputs(), dtype)
+    for offsets in ([5, 3, 200], [0, -7, 200], [0, 2**31 - 1, 2**31 - 1], [0, 150, 20]):
+        inputs["cu_seqlens"] = np.array(offsets, np.int32)
+        for in_workspace in ROTATIONS.values():
+            # Copied back, so that the kernel has ended.
+            attend(context, case, inputs, dtype, in_workspace).cpu()
+
+
+def _other_head_size(context: Context, case_of: Any) -> None:
+    case = case_of((70,), head_dim=48)
+    try:
+        attend(context, case, case.inputs(), "float32", False)
+    except BackendError:
+        return
+    raise AssertionError("head_dim 48 was computed; an error was expected")
+
+
+def check_pooling(context: Context) -> Iterator[Check]:
+    """Hold the pooling to float64, in every type and mode; one sequence is empty."""
+    offsets = np.cumsum([0, 5, 0, 1, 1000, 64], dtype=np.int32)
+    generator = np.random.default_rng(0)
+    for dtype in context.dtypes:
+        for columns in POOLING_COLUMNS:
+            hidden = generator.standard_normal((offsets[-1] + 3, columns)).astype(np.float32)
+            given = torch.from_numpy(hidden).to(getattr(torch, dtype))
+            for mode in POOLING_MODES:
+                pooled = context.kernels.pooling(
+                    given.to(context.device),
+                    torch.from_numpy(offsets).to(context.device),
+                    mode,
+                )
+                exact = pool(given.double().numpy(), offsets, mode)
+                # Sums in float32 and one rounding.
+                allowed = float(np.abs(exact).max()) * torch.finfo(given.dtype).eps
+                name = f"{dtype} pooling {mode}, {columns} columns"
+                yield compare(name, largest(pooled.double().cpu().numpy() - exact), allowed)
+
+
+def pool(hidden: NDArray[np.float64], offsets: NDArray[np.int32], mode: str) -> NDArray[np.float64]:
+    """VarlenPooling in float64."""
+    rows = np.zeros((len(offsets) - 1, hidden.shape[1]))
+    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
+        if end > begin:
+            rows[i] = hidden[begin] if mode == "cls" else hidden[begin:end].mean(0)
+    return rows
+
+
+def attend(
+    context: Context, case: Any, inputs: dict[str, NDArray[Any]], dtype: str, in_workspace: bool
+) -> Tensor:
+    """Run the kernel on a case's inputs."""
+    qkv, cu_seqlens, rope = (
+        torch.from_numpy(np.ascontiguousarray(inputs[name])).to(context.device)
+        for name in ("qkv", "cu_seqlens", "rope")
+    )
+    return context.kernels.attention(
+        qkv.to(getattr(torch, dtype)),
+        cu_seqlens,
+        rope,
+        case.num_heads,
+        case.scale,
+        case.window,
+        in_workspace,
+    )
+
+
+def rounded(inputs: dict[str, NDArray[Any]], dtype: str) -> dict[str, NDArray[Any]]:
+    """The inputs with qkv as the type holds it, in float32."""
+    qkv = torch.from_numpy(inputs["qkv"]).to(getattr(torch, dtype)).float().numpy()
+    return {**inputs, "qkv": qkv}
+
+
+def largest(difference: NDArray[Any]) -> float:
+    """Largest absolute value; 0 of nothing."""
+    return float(np.abs(difference).max()) if difference.size else 0.0
+
+
+def assert_same_bits(one: Tensor, other: Tensor) -> None:
+    """Compare bit by bit."""
+    integers = torch.int32 if one.dtype == torch.float32 else torch.int16
+    different = (one.view(integers) != other.view(integers)).sum().item()
+    assert not different, f"{different} of {one.numel()} values differ"

@@ -1,0 +1,109 @@
+"""Times of programs that run in turns on one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from .results import in_words
+
+Program = Callable[[], object]
+# Seconds of so many calls in a row.
+Turn = Callable[[Program, int], float]
+
+WARM_UP_CALLS = 3
+# Long enough for the events' resolution of half a microsecond, short enough for many rounds.
+TURN_SECONDS = 0.002
+MOST_CALLS = 200
+GRAPH_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: the best and the median of ``turns`` turns of ``calls`` calls."""
+
+    best: float
+    median: float
+    turns: int
+    calls: int
+
+
+def gpu_turn(program: Program, calls: int) -> float:
+    """Time calls by events on the current stream."""
+    event: Any = torch.cuda.Event
+    begin, end = (event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(calls):
+        program()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+def time_in_turns(programs: Mapping[str, Program], turn: Turn, rounds: int) -> dict[str, Timing]:
+    """Warm the programs up, then let each have a turn in every round.
+
+    Args:
+        programs: by name; each computes on the current stream.
+        turn: how a turn is timed.
+        rounds: turns of each program.
+    """
+    calls: dict[str, int] = {}
+    for name, program in programs.items():
+        turn(program, WARM_UP_CALLS)
+        seconds = turn(program, WARM_UP_CALLS) / WARM_UP_CALLS
+        calls[name] = max(1, min(MOST_CALLS, round(TURN_SECONDS / max(seconds, 1e-9))))
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            times[name].append(turn(program, calls[name]) / calls[name])
+    return {
+        name: Timing(min(turns), median(turns), len(turns), calls[name])
+        for name, turns in times.items()
+    }
+
+
+def in_graph(program: Program, calls: int) -> Program:
+    """Capture calls into a CUDA graph; the result replays them all.
+
+    What the program does on the host, launches included, is not in the replay.
+    """
+    # A library's first call may do what a capture forbids.
+    stream: Any = torch.cuda.Stream
+    side = stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        program()
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(calls):
+            program()
+    return graph.replay
+
+
+def graph_timings(
+    programs: Mapping[str, Program], rounds: int, calls: int = GRAPH_CALLS
+) -> tuple[dict[str, Timing], dict[str, str]]:
+    """Time the replays of CUDA graphs of ``calls`` calls each; the times are of one call.
+
+    Returns:
+        The times by name, and for those that cannot be captured the reason.
+    """
+    replays: dict[str, Program] = {}
+    reasons: dict[str, str] = {}
+    for name, program in programs.items():
+        try:
+            replays[name] = in_graph(program, calls)
+        except RuntimeError as error:
+            reasons[name] = in_words(error)
+    timings = {
+        name: Timing(found.best / calls, found.median / calls, found.turns, found.calls)
+        for name, found in time_in_turns(replays, gpu_turn, rounds).items()
+    }
+    return timings, reasons

@@ -1,0 +1,86 @@
+"""mbert-bench --predict: a table and a record that say what they are, and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import mbert
+from mbert.bench.cli import main
+from mbert.bench.workloads import WORKLOADS
+from mbert.export.targets import TARGETS
+
+MARK = "predicted, not measured"
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_tables_and_record(tmp_path: Path) -> None:
+    result = bench("--predict", "l4", "--workloads", "W1-16,W3", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    # Over every table: the whole one and one for each workload.
+    assert result.stdout.count(MARK) == 3
+    for text in ("base in fp16 on l4", "Assumed, not measured", "300 GB/s", "121 TFLOP/s", "Wqkv"):
+        assert text in result.stdout
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["kind"] == MARK
+    assert (report["target"], report["precision"], report["source"]) == ("l4", "fp16", "base")
+    assert report["figures"]["bandwidth_gbs"] == 300
+    assert report["assumptions"]["projection"] == 0.7
+    assert [entry["workload"] for entry in report["workloads"]] == ["W1-16", "W3"]
+    for entry in report["workloads"]:
+        assert entry["tokens"] == sum(WORKLOADS[entry["workload"]].lengths)
+        assert len(entry["layer_seconds"]) == 22
+        assert entry["seconds"] == pytest.approx(sum(r["seconds"] for r in entry["operators"]))
+
+
+def test_every_workload_by_default_and_the_table_apart_from_json() -> None:
+    result = bench("--predict", "H100", "--random", "large", "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [entry["workload"] for entry in report["workloads"]] == list(WORKLOADS)
+    assert (report["source"], len(report["shape"]["windows"])) == ("large", 28)
+    assert MARK in result.stderr
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_card(name: str) -> None:
+    result = bench("--predict", name, "--random", "tiny", "--workloads", "W1-128")
+    assert result.exit_code == 0, result.output
+
+
+def test_shape_of_a_bundle(small_checkpoint: Path, tmp_path: Path) -> None:
+    mbert.convert(small_checkpoint, tmp_path / "bundle", task="feature-extraction")
+    result = bench(tmp_path / "bundle", "--predict", "a100", "--precision", "bf16", "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    model = mbert.load(tmp_path / "bundle").info.model
+    assert report["precision"] == "bf16"
+    assert report["shape"]["hidden_size"] == model["hidden_size"]
+    assert report["shape"]["windows"] == [layer["window"] for layer in model["layers"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--predict", "h10"], 1, "Did you mean h100"),
+        (["--predict", "sm_89"], 1, "not a card"),
+        (["--predict", "t4", "--precision", "bf16"], 1, "bf16 needs 8.0"),
+        (["--predict", "l4", "--workloads", "W7"], 1, "No such workload: W7"),
+        (["--predict", "l4", "{here}"], 1, "is not a bundle"),
+        (["--predict", "l4", "--json", "{here}/no/x.json"], 1, "no folder that can be written"),
+        (["--predict", "l4", "{here}", "--random", "base"], 2, "not both"),
+        (["--predict", "l4", "--against", "pytorch"], 2, "leave out --against"),
+        (["--predict", "l4", "--threads", "2", "--plot", "x.png"], 2, "--threads, --plot"),
+        (["--random", "tiny", "--precision", "fp16"], 2, "--precision belongs to --predict"),
+    ],
+)
+def test_refusals(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    result = bench(*(argument.format(here=tmp_path) for argument in arguments))
+    assert result.exit_code == code
+    assert message in result.stderr
