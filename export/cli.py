@@ -14,21 +14,50 @@ from rich.text import Text
 
 from mbert.errors import MbertError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS
-from mbert.runtime.manifest import Manifest
+from mbert.runtime.manifest import BACKENDS, PRECISIONS, Engine, Manifest
 from mbert.steps import Steps
 
 from .pipeline import convert
+from .targets import TARGETS
 
 
 @click.command()
 @click.argument("checkpoint", default=DEFAULT_CHECKPOINT)
 @click.option("--cpu", is_flag=True, help="Target: any CPU of this kind (the default).")
+@click.option("--gpu", metavar="NAME", help="Target: a GPU, such as l4, or sm_XX.")
+@click.option(
+    "--list-gpus",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: _list_gpus(context) if asked else None,
+    help="Print the GPUs that have names, and exit.",
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
     help="The bundle folder to write.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", *BACKENDS]),
+    default="auto",
+    help="Default: what is installed and knows the target.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", *PRECISIONS]),
+    default="auto",
+    help="Default: fp32 on a CPU; on a GPU fp16, or bf16 where fp16 would overflow.",
+)
+@click.option("--max-tokens", type=click.IntRange(1), help="Of one call, all sequences together.")
+@click.option("--max-sequence-length", type=click.IntRange(1), help="Default: the checkpoint's.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Text, one a line, on which fp16 is checked for overflow. Default: a built-in sample.",
 )
 @click.option("--task", type=click.Choice(list(TASKS)), help="Default: the checkpoint's own.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
@@ -38,7 +67,13 @@ from .pipeline import convert
 def main(
     checkpoint: str,
     cpu: bool,
+    gpu: str | None,
     output: Path,
+    backend: str,
+    precision: str,
+    max_tokens: int | None,
+    max_sequence_length: int | None,
+    calibration: Path | None,
     task: str | None,
     revision: str | None,
     force: bool,
@@ -48,13 +83,27 @@ def main(
     """Export CHECKPOINT (a folder or a Hugging Face hub id) to a verified bundle."""
     # Progress goes to stderr, so that --json can be piped.
     steps = Steps(quiet)
+    if cpu and gpu is not None:
+        raise click.UsageError("--cpu and --gpu are two targets. Name one.")
     # A request to end, or a closed terminal, unwinds like Ctrl-C does: nothing half-written stays.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, signal.default_int_handler)
     try:
         manifest = convert(
-            checkpoint, output, task=task, revision=revision, force=force, progress=steps
+            checkpoint,
+            output,
+            gpu=gpu,
+            backend=backend,
+            precision=precision,
+            task=task,
+            max_tokens=max_tokens,
+            max_sequence_length=max_sequence_length,
+            calibration=calibration,
+            revision=revision,
+            force=force,
+            progress=steps,
+            tell=steps.say,
         )
     except MbertError as error:
         raise click.ClickException(str(error)) from error
@@ -72,6 +121,8 @@ def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
     shape = manifest.model
     table.add_row("task", manifest.task)
     table.add_row("target", f"{manifest.target}, {manifest.precision}, {manifest.backend}")
+    if manifest.engine is not None:
+        table.add_row("engine", _engine_state(manifest.engine))
     table.add_row(
         "model",
         f"{len(shape['layers'])} layers, hidden {shape['hidden_size']}, "
@@ -79,10 +130,41 @@ def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
     )
     for name, check in record["checks"].items():
         table.add_row(
-            f"error, {name}",
+            f"error, {name}, {record['precision']}",
             f"{check['max_abs_error']:.2e} (tolerance {record['tolerance']:.2e}, "
             f"largest value {record['largest_value']:.3g})",
+        )
+    if "bf16" in record:
+        table.add_row(
+            "error, PyTorch, bf16", f"{record['bf16']['pytorch_error']:.2e} (the graph was not run)"
         )
     table.add_row("size", f"{size / 1e6:.1f} MB")
     table.add_row("time", f"{seconds:.1f} s")
     return table
+
+
+def _engine_state(engine: Engine) -> str:
+    capability = f"compute capability {engine.compute_capability}"
+    if engine.file is None:
+        return f"none yet: built at first load, on a GPU of {capability}"
+    activations = max(engine.activation_bytes, default=0) / 1e6
+    return (
+        f"{engine.builder} for {capability}, {len(engine.profiles)} profiles, up to "
+        f"{activations:.0f} MB of activations; built, not run"
+    )
+
+
+def _list_gpus(context: click.Context) -> None:
+    table = Table("--gpu", "compute capability", "memory", "bandwidth", "float16, dense")
+    for target in TARGETS.values():
+        figures = target.figures
+        assert figures is not None
+        table.add_row(
+            target.name,
+            target.compute_capability,
+            f"{figures.memory_gb:g} GB",
+            f"{figures.bandwidth_gbs:g} GB/s",
+            f"{figures.half_tflops:g} TFLOP/s",
+        )
+    Console().print(table)
+    context.exit()

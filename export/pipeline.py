@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import onnx_ir as ir
 from tokenizers import Tokenizer
+from torch import nn
 
 from mbert import __version__
 from mbert.errors import CheckpointError, ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
 from mbert.model.metadata import license_of, pooling_of, special_tokens_of
 from mbert.plugins import onnxruntime_library
-from mbert.runtime.bundle import MODEL, MODEL_DATA, TOKENIZER
+from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import MANIFEST, Limits, Manifest
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
-from .trace import operators_used, signature, trace
-from .verify import make_reference, verify
+from .choice import Choice, choose, choose_precision
+from .engine import build, plan_engine
+from .graph import Graph, write_graph
+from .precision import Calibration, against_float16, calibrate, cast
+from .verify import Reference, make_reference, run_in, verify
 
 # Called with the name of each step; the step runs inside what it returns.
 Progress = Callable[[str], AbstractContextManager[object]]
 
+# Told to the user while the export goes on.
+Tell = Callable[[str], None]
+
 # Tokens of one call of the graph at the most: a bound on memory, not a preference.
-MAX_TOKENS = 16384
+MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
 # Likewise: pooling by standard operators makes a matrix of sequences x tokens.
 MAX_SEQUENCES = 2048
 
@@ -36,92 +43,178 @@ def convert(
     checkpoint: str | os.PathLike[str] = DEFAULT_CHECKPOINT,
     output: str | os.PathLike[str] = "bundle",
     *,
+    gpu: str | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
     task: str | None = None,
+    max_tokens: int | None = None,
+    max_sequence_length: int | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Manifest:
-    """Export a checkpoint to a bundle for the CPU, and verify it.
+    """Export a checkpoint to a bundle for one target, and verify it.
 
     Args:
         checkpoint: a folder, or a Hugging Face hub id.
         output: the bundle folder to write; complete or absent afterwards.
+        gpu: the name of a GPU (``mbert-export --list-gpus``); None: the CPU.
+        backend: "onnxruntime", "tensorrt", "tensorrt-rtx", or "auto".
+        precision: "fp32", "fp16" or "bf16" (GPUs), or "auto": fp32 on the CPU, on a GPU fp16
+            where the activations fit and else bf16.
         task: feature-extraction, fill-mask or text-classification; None: what the checkpoint was
             saved for.
+        max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
+        max_sequence_length: in tokens; None: what the checkpoint was trained for.
+        calibration: a file with one text a line, on which fp16 is checked for overflow; None: a
+            built-in sample.
         revision: branch, tag or commit of a hub id.
         force: replace an existing bundle.
         progress: called with the name of each step; returns a context manager around it.
+        tell: called with what was chosen, and why.
 
     Returns:
         The manifest of the bundle, its verification record included.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or is not supported.
-        ExportError: the output cannot be written, or the verification failed; nothing is left.
+        ExportError: a name, target or precision that does not go together; the output cannot be
+            written, or the verification failed; nothing is left.
+        BackendError: the backend is not installed, or cannot build the engine; nothing is left.
     """
     step: Progress = progress or (lambda name: nullcontext())
+    say: Tell = tell or (lambda text: None)
     destination = Path(output)
     check_destination(destination, force)
+    choice = choose(gpu, backend, precision)
+    if calibration is not None and choice.target is None:
+        raise ExportError("Calibration is for float16 on GPUs. Name one with --gpu.")
+    for reason in choice.reasons:
+        say(reason)
     with step("read the checkpoint"):
         source = open_checkpoint(os.fspath(checkpoint), revision)
         chosen = task or source.default_task
         if chosen not in TASKS:
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
-        _check_head_dim(source.config.head_dim)
+        _check_head_dim(source.config.head_dim, choice)
+        limits = _limits(source.config, choice, max_tokens, max_sequence_length)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
-    config = source.config
-    with step("trace to ONNX"):
-        traced = trace(model, chosen)
+    measured: Calibration | None = None
+    settled = "fp32"
+    if choice.target is not None:
+        with step("measure the activations"):
+            measured = _calibrate(model, source, limits, calibration)
+        against = against_float16(measured, model)
+        settled, reason = choose_precision(precision, choice, against)
+        if reason is not None:
+            say(reason)
+    with step("run PyTorch"):
+        reference = _reference(model, chosen, source.config, limits, settled)
     with bundle_folder(destination, force) as folder:
         with step("write the model"):
-            ir.save(traced, folder / MODEL, external_data=MODEL_DATA)
+            graph = write_graph(model, chosen, choice, folder)
             copy_checkpoint_files(source.folder, folder)
-            manifest = Manifest(
-                mbert_version=__version__,
-                task=chosen,
-                precision="fp32",
-                target="cpu",
-                backend="onnxruntime",
-                operators=operators_used(traced),
-                model=_shape(config),
-                inputs=signature(traced.graph.inputs),
-                outputs=signature(traced.graph.outputs),
-                limits=_limits(config),
-                pooling=pooling_of(source.folder) if chosen == "feature-extraction" else None,
-                labels=config.id2label if chosen == "text-classification" else None,
-                problem_type=config.problem_type if chosen == "text-classification" else None,
-                special_tokens=_special_tokens(source),
-                source={
-                    "checkpoint": source.source,
-                    "revision": source.revision,
-                    "license": license_of(source.folder),
-                },
-            )
-        with step("run PyTorch in float32 and float64"):
-            reference = make_reference(
-                model,
-                chosen,
-                config.vocab_size,
-                config.max_position_embeddings,
-                max(layer.window for layer in config.layers),
-            )
-        # Freed before two sessions are opened: a base-size model in float64 is over 1 GB.
-        del model, traced
-        with step("verify with the kernels and with the functions"):
-            record = verify(folder / MODEL, reference)
+            engine = plan_engine(choice, source.config, graph, limits)
+        with step("verify"):
+            record = verify(run_in(folder, choice.backend, graph, engine), reference)
+        if settled == "bf16":
+            with step("write the model in bfloat16"):
+                record["bf16"] = _round_to_bfloat16(model, reference)
+                graph = write_graph(model, chosen, choice, folder)
+        # Freed before an engine is built.
+        del model
+        if engine is not None and choice.builds_now:
+            with step(f"build the engine with {choice.backend}"):
+                engine = build(choice, engine, folder, len(source.config.layers))
         with step("finish the bundle"):
-            manifest = replace(manifest, files=list_files(folder), verification=record)
+            manifest = _manifest(source, chosen, choice, settled, limits, graph)
+            manifest = replace(
+                manifest,
+                engine=engine,
+                calibration=measured.record() if measured else None,
+                verification=record,
+                files=list_files(folder),
+            )
             (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
-def _check_head_dim(head_dim: int) -> None:
-    """Refuse what the attention kernels do not take (docs/operators.md)."""
-    if head_dim % 16 or not 16 <= head_dim <= 256:
+def _calibrate(
+    model: nn.Module,
+    source: Checkpoint,
+    limits: Limits,
+    calibration: str | os.PathLike[str] | None,
+) -> Calibration:
+    tokenizer = source.folder / TOKENIZER
+    text = Path(calibration) if calibration is not None else None
+    found = tokenizer if tokenizer.exists() else None
+    return calibrate(model, found, limits, source.config.vocab_size, text)
+
+
+def _reference(
+    model: nn.Module, task: str, config: ModelConfig, limits: Limits, precision: str
+) -> Reference:
+    return make_reference(
+        model,
+        task,
+        config.vocab_size,
+        limits.max_sequence_length,
+        max(layer.window for layer in config.layers),
+        # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
+        "fp32" if precision == "bf16" else precision,
+    )
+
+
+def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:
+    """Cast ``model``; what PyTorch errs in bfloat16 stands for the export, which was not run."""
+    cast(model, "bf16")
+    error = reference.error(model)
+    return {"pytorch_error": error, "verified_as": "fp32"}
+
+
+def _manifest(
+    source: Checkpoint, task: str, choice: Choice, precision: str, limits: Limits, graph: Graph
+) -> Manifest:
+    config = source.config
+    return Manifest(
+        mbert_version=__version__,
+        task=task,
+        precision=precision,
+        target=choice.name,
+        backend=choice.backend,
+        operators=graph.operators,
+        model=_shape(config),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        limits=limits,
+        pooling=pooling_of(source.folder) if task == "feature-extraction" else None,
+        labels=config.id2label if task == "text-classification" else None,
+        problem_type=config.problem_type if task == "text-classification" else None,
+        special_tokens=_special_tokens(source),
+        source={
+            "checkpoint": source.source,
+            "revision": source.revision,
+            "license": license_of(source.folder),
+        },
+    )
+
+
+def _check_head_dim(head_dim: int, choice: Choice) -> None:
+    """Refuse what the backend's attention does not take (docs/operators.md)."""
+    if choice.target is None:
+        taken: Collection[int] = range(16, 257, 16)
+        words = "multiples of 16 from 16 to 256"
+    elif choice.backend == "tensorrt-rtx":
+        taken, words = range(16, 129, 16), "multiples of 16 from 16 to 128"
+    else:
+        taken, words = (32, 64, 128), "32, 64 or 128"
+    if head_dim not in taken:
         raise ExportError(
             f"The checkpoint's heads have {head_dim} channels (hidden_size / num_attention_heads); "
-            "mbert's attention takes multiples of 16 from 16 to 256."
+            f"attention on {choice.name} with {choice.backend} takes {words}."
         )
 
 
@@ -133,13 +226,27 @@ def _shape(config: ModelConfig) -> dict[str, object]:
     return {**shape, "layers": list(shape["layers"]), "head_dim": config.head_dim}
 
 
-def _limits(config: ModelConfig) -> Limits:
-    max_tokens = max(MAX_TOKENS, config.max_position_embeddings)
-    return Limits(
-        max_tokens=max_tokens,
-        max_sequence_length=config.max_position_embeddings,
-        max_sequences=MAX_SEQUENCES,
-    )
+def _limits(
+    config: ModelConfig, choice: Choice, max_tokens: int | None, max_sequence_length: int | None
+) -> Limits:
+    for name, value in (("tokens", max_tokens), ("sequence length", max_sequence_length)):
+        if value is not None and value < 1:
+            raise ExportError(f"The largest number for {name} is {value}; expected at least 1.")
+    trained = config.max_position_embeddings
+    if max_sequence_length is not None and max_sequence_length > trained:
+        raise ExportError(
+            f"--max-sequence-length is {max_sequence_length}; the checkpoint takes up to {trained} "
+            "tokens (max_position_embeddings)."
+        )
+    longest = max_sequence_length or min(trained, max_tokens or trained)
+    default = MAX_TOKENS["gpu" if choice.target else "cpu"]
+    tokens = max_tokens or max(default, longest)
+    if tokens < longest:
+        raise ExportError(
+            f"--max-tokens is {tokens}, less than one sequence of {longest} tokens "
+            "(--max-sequence-length)."
+        )
+    return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=MAX_SEQUENCES)
 
 
 def _special_tokens(source: Checkpoint) -> dict[str, int]:

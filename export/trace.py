@@ -27,14 +27,21 @@ OUTPUTS = {
     "text-classification": ("logits", "sequences"),
 }
 
-_DTYPE_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.INT32: "int32"}
+_DTYPE_NAMES = {
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.FLOAT16: "float16",
+    ir.DataType.BFLOAT16: "bfloat16",
+    ir.DataType.INT32: "int32",
+    ir.DataType.BOOL: "bool",
+}
 
 
-def trace(model: nn.Module, task: str) -> ir.Model:
+def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     """Trace ``model`` with packed inputs whose sizes are symbols.
 
     Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, for fill-mask,
-    ``mask_positions`` int32 [masks]. The weights are referenced, not copied.
+    ``mask_positions`` int32 [masks]. The weights are referenced, not copied. mbert's operators are
+    in the graph by name only; see :func:`attach_functions`.
     """
     register_schemas()
     output, rows = OUTPUTS[task]
@@ -57,7 +64,7 @@ def trace(model: nn.Module, task: str) -> ir.Model:
             dynamic_shapes=dimensions,
             input_names=list(example),
             output_names=[output],
-            opset_version=OPSET,
+            opset_version=opset,
             custom_translation_table=_translations(),
             verbose=False,
         )
@@ -70,9 +77,6 @@ def trace(model: nn.Module, task: str) -> ir.Model:
     assert shape is not None
     shape[0] = rows
     traced.opset_imports[DOMAIN] = OPERATOR_VERSION
-    for operator in operators_used(traced):
-        function = ir.from_proto(function_body(operator))
-        traced.functions[function.identifier()] = function
     # The exporter notes source files and lines on every node: of no use to anyone who runs it.
     for node in traced.graph:
         node.metadata_props.clear()
@@ -81,6 +85,13 @@ def trace(model: nn.Module, task: str) -> ir.Model:
     for value in (*traced.graph.inputs, *traced.graph.outputs):
         value.metadata_props.clear()
     return traced
+
+
+def attach_functions(model: ir.Model) -> None:
+    """Give ``model`` the bodies of mbert's operators, for runtimes that have no kernel."""
+    for operator in operators_used(model):
+        function = ir.from_proto(function_body(operator, model.opset_imports[""]))
+        model.functions[function.identifier()] = function
 
 
 def operators_used(model: ir.Model) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """Verification: the exported model, as users run it, against PyTorch.
 
-The judge is the model in float64. PyTorch's own float32 error against it is the yardstick: what is
-exported may err at most :data:`ERROR_FACTOR` times as much.
+The judge is the model in float64. PyTorch's own error against it, in the precision of the export,
+is the yardstick: what is exported may err at most :data:`FACTORS` times as much.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,15 @@ from torch import nn
 
 from mbert.errors import BackendError, CheckpointError, ExportError
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
+from mbert.runtime.bundle import MODEL
+from mbert.runtime.calls import compute
+from mbert.runtime.manifest import Engine
 
-ERROR_FACTOR = 4.0
+from .graph import Graph
+from .precision import cast
+
+# float32 differs by the order of sums alone; in half precision each step rounds.
+FACTORS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
 # Where PyTorch happens to err by next to nothing: a few units in the last place of the largest
 # value are rounding, not drift.
 FLOOR = 1e-6
@@ -26,31 +34,45 @@ SEED = 0
 
 # Around every block and window boundary of the kernels, and one of several blocks.
 _LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 130, 260)
-_WAYS: dict[str, Operators] = {"plugin": "plugin", "functions": "functions"}
+
+Batch = Mapping[str, NDArray[np.int32]]
+Run = Callable[[Batch], NDArray[Any]]
+Opener = Callable[[], Run]  # loads the model
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A packed batch, and what PyTorch makes of it in float64 and in float32."""
+    """A packed batch, and what PyTorch makes of it in float64 and in the export's precision."""
 
     inputs: dict[str, NDArray[np.int32]]
     lengths: tuple[int, ...]
     exact: NDArray[np.float64]
-    float32_error: float
+    precision: str
+    own_error: float
 
     @property
     def tolerance(self) -> float:
         """Largest absolute error that the export may show."""
-        return max(ERROR_FACTOR * self.float32_error, FLOOR * float(np.abs(self.exact).max()))
+        floor = FLOOR * float(np.abs(self.exact).max())
+        return max(FACTORS[self.precision] * self.own_error, floor)
+
+    def error(self, model: nn.Module) -> float:
+        """Largest absolute error of ``model`` on the batch."""
+        return float(np.abs(_run(model, self.inputs) - self.exact).max())
 
 
 def make_reference(
-    model: nn.Module, task: str, vocab_size: int, max_length: int, widest_window: int
+    model: nn.Module,
+    task: str,
+    vocab_size: int,
+    max_length: int,
+    widest_window: int,
+    precision: str = "fp32",
 ) -> Reference:
-    """Run a batch of awkward lengths through PyTorch, in float32 and then in float64.
+    """Run a batch of awkward lengths through PyTorch, in float64 and in ``precision``.
 
-    The longest sequence is longer than ``widest_window``, so that every window cuts. The model is
-    left in float64: converting it in place needs the memory of one copy only.
+    The longest sequence is longer than ``widest_window``, so that every window cuts. The model, of
+    float32, is left in ``precision``: converting it in place needs the memory of one copy only.
 
     Raises:
         CheckpointError: the weights give values that are not finite.
@@ -66,28 +88,60 @@ def make_reference(
     if task == "fill-mask":
         rows = generator.choice(tokens, size=min(tokens, 64), replace=False)
         inputs["mask_positions"] = np.sort(rows).astype(np.int32)
-    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    with torch.inference_mode():
-        single = model(**tensors).numpy()
-        exact = model.double()(**tensors).numpy()
+    exact = _run(model.double(), inputs)
+    cast(model, precision)
+    own = _run(model, inputs)
     if not np.isfinite(exact).all():
         raise CheckpointError(
             "The checkpoint computes values that are not finite, in PyTorch too: its weights are "
             "damaged."
         )
-    return Reference(inputs, used, exact, float(np.abs(single - exact).max()))
+    return Reference(inputs, used, exact, precision, float(np.abs(own - exact).max()))
 
 
-def verify(model: Path, reference: Reference) -> dict[str, Any]:
-    """Run the ONNX model with the kernels and with the functions alone; return the record.
+def _run(model: nn.Module, batch: Batch) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        return np.asarray(model(**tensors).double().numpy())
+
+
+def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> dict[str, Opener]:
+    """The ways in which ONNX Runtime runs the graph of ``backend`` on this machine, by name.
+
+    A graph that an engine without plugins is built from is fed as that engine is.
+    """
+    model = folder / MODEL
+
+    def packed(operators: Operators) -> Run:
+        session = OnnxRuntimeSession(model, operators=operators)
+        return lambda batch: session.run(batch)[0]
+
+    def padded() -> Run:
+        assert engine is not None
+        session = OnnxRuntimeSession(model, operators="functions")
+        rows = str(graph.outputs[0].shape[0])
+        return lambda batch: compute(
+            batch, engine, graph.inputs, rows, lambda call: session.run(call.feeds)[0]
+        )
+
+    if backend == "tensorrt-rtx":
+        return {"standard operators": padded}
+    ways: dict[str, Opener] = {"plugin": lambda: packed("plugin")}
+    if backend == "onnxruntime":  # TensorRT's graph carries no functions
+        ways["functions"] = lambda: packed("functions")
+    return ways
+
+
+def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
+    """Run the ONNX model in every one of ``ways``; return the record.
 
     Raises:
         ExportError: it does not run, or errs beyond the tolerance.
     """
     checks = {}
-    for name, operators in _WAYS.items():
+    for name, opened in ways.items():
         try:
-            output = OnnxRuntimeSession(model, operators=operators).run(reference.inputs)[0]
+            output = opened()(reference.inputs)
         except BackendError as refusal:
             raise ExportError(
                 f"The exported model does not run with {name}: {refusal}"
@@ -96,16 +150,18 @@ def verify(model: Path, reference: Reference) -> dict[str, Any]:
         if not error <= reference.tolerance:  # also refuses NaN
             raise ExportError(
                 f"The exported model is wrong: run with {name} it differs from PyTorch by "
-                f"{error:.3g}, the tolerance is {reference.tolerance:.3g} ({ERROR_FACTOR:g} times "
-                f"PyTorch's own float32 error). Nothing was written; please report the "
-                "checkpoint's config.json."
+                f"{error:.3g}, the tolerance is {reference.tolerance:.3g} "
+                f"({FACTORS[reference.precision]:g} times PyTorch's own error in "
+                f"{reference.precision}). Nothing was written; please report the checkpoint's "
+                "config.json."
             )
         checks[name] = {"max_abs_error": error}
     return {
         "judge": f"PyTorch {torch.__version__} in float64",
         "batch": {"lengths": list(reference.lengths), "seed": SEED},
         "largest_value": float(np.abs(reference.exact).max()),
-        "pytorch_float32_error": reference.float32_error,
+        "precision": reference.precision,
+        "pytorch_error": reference.own_error,
         "tolerance": reference.tolerance,
         "checks": checks,
     }

@@ -33,6 +33,10 @@ class Steps:
         self.seconds[name] = time.perf_counter() - start
         self._print(click.style(f" {self.seconds[name]:.1f} s", dim=True))
 
+    def say(self, text: str) -> None:
+        """Print a line between steps."""
+        self._print(text)
+
     def _print(self, text: str, nl: bool = True) -> None:
         if not self._quiet:
             click.echo(text, nl=nl, err=True)

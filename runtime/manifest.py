@@ -11,10 +11,14 @@ from mbert.errors import BundleError
 
 MANIFEST = "manifest.json"
 # Raised when an older reader would misread a bundle; every reader accepts all older formats.
-FORMAT_VERSION = 1
+# 2: bundles for GPUs (`engine`, and signatures that an older reader would not feed).
+FORMAT_VERSION = 2
 TASKS = ("feature-extraction", "fill-mask", "text-classification")
 # Version of each operator's contract that this runtime computes.
 OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp32", "fp16", "bf16")
+_SINCE_FORMAT_2 = ("engine", "calibration")
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,43 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """Sizes that an engine is built for: (least, best, largest) of each symbol of the signature."""
+
+    name: str
+    ranges: dict[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The compiled form of a bundle for a GPU.
+
+    Attributes:
+        file: name within the bundle; None: it is built when the bundle is first loaded.
+        compute_capability: of the GPU, "8.9" for instance.
+        builder: library and version that built it; None when not built.
+        profiles: smallest first.
+        activation_bytes: what each profile needs beside the weights, as the builder reported.
+        tokens_multiple: what the number of tokens of a call, and a padded length, is a multiple of.
+    """
+
+    file: str | None
+    compute_capability: str
+    builder: str | None
+    profiles: tuple[Profile, ...]
+    activation_bytes: tuple[int, ...] = ()
+    tokens_multiple: int = 1
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
     ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask), ``source`` the checkpoint and
-    its licence, ``verification`` what was compared at export and the figures.
+    its licence, ``verification`` what was compared at export and the figures, ``calibration`` the
+    largest activations of a reduced precision's export.
     """
 
     mbert_version: str
@@ -68,6 +102,8 @@ class Manifest:
     problem_type: str | None
     special_tokens: dict[str, int]
     source: dict[str, str | None]
+    engine: Engine | None = None
+    calibration: dict[str, Any] | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -113,7 +149,8 @@ class Manifest:
 def _parse(raw: dict[str, Any]) -> Manifest:
     """Build the manifest; whatever later code relies on is checked here."""
     # Keys that are not known were added, within the format, by a later version.
-    values = {entry.name: raw[entry.name] for entry in fields(Manifest)}
+    added = dict.fromkeys(_SINCE_FORMAT_2) if raw["format_version"] < 2 else {}
+    values = {entry.name: ({**raw, **added})[entry.name] for entry in fields(Manifest)}
     if raw["task"] not in TASKS:
         raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(TASKS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
@@ -127,6 +164,11 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         _natural(f"model.{key}", raw["model"][key], 1)
     for key, token_id in raw["special_tokens"].items():
         _natural(f"special_tokens.{key}", token_id, 0)
+    for key, known in (("backend", BACKENDS), ("precision", PRECISIONS)):
+        if raw[key] not in known:
+            raise ValueError(f"{key} is {raw[key]!r}, expected one of {', '.join(known)}")
+    if values["engine"] is not None:
+        values["engine"] = _engine(values["engine"])
     values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
@@ -142,6 +184,30 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         if Path(name).is_absolute() or ".." in parts or not parts or "\0" in name:
             raise ValueError(f"file {name!r} lies outside the bundle")
     return Manifest(**values)
+
+
+def _engine(entry: dict[str, Any]) -> Engine:
+    profiles = tuple(
+        Profile(str(profile["name"]), {key: _range(key, r) for key, r in profile["ranges"].items()})
+        for profile in entry["profiles"]
+    )
+    if not profiles:
+        raise ValueError("engine.profiles is empty")
+    _natural("engine.tokens_multiple", entry["tokens_multiple"], 1)
+    known = {
+        key: entry[key] for key in ("file", "compute_capability", "builder", "tokens_multiple")
+    }
+    return Engine(
+        **known, profiles=profiles, activation_bytes=tuple(map(int, entry["activation_bytes"]))
+    )
+
+
+def _range(symbol: str, values: list[int]) -> tuple[int, int, int]:
+    least, best, most = values
+    _natural(f"range of {symbol}", least, 0)
+    _natural(f"range of {symbol}", best, least)
+    _natural(f"range of {symbol}", most, best)
+    return least, best, most
 
 
 def _natural(what: str, value: object, least: int) -> None:

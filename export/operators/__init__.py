@@ -13,7 +13,7 @@ import onnx.parser
 from onnx.defs import OpSchema
 
 DOMAIN = "mbert"
-# Opset of the graph and of the bodies: the one that torch.onnx.export writes without conversion.
+# Opset of the bodies, and of the CPU graph: what torch.onnx.export writes without conversion.
 OPSET = 18
 # Version of the operators' contract (inputs, attributes, meaning): the domain's opset version.
 OPERATOR_VERSION = 1
@@ -24,10 +24,22 @@ _Attribute = OpSchema.Attribute
 _FLOATS = ("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], "")
 
 
-def function_body(operator: str) -> onnx.FunctionProto:
-    """Parse the function body of ``operator``."""
+def function_body(operator: str, opset: int = OPSET) -> onnx.FunctionProto:
+    """Parse the function body of ``operator``, for a graph of ``opset`` (18 or newer).
+
+    The bodies use nothing that a later opset gives another meaning.
+    """
     text = files(__name__).joinpath(f"{operator}.onnxtxt").read_text(encoding="utf-8")
-    return onnx.parser.parse_function(text)
+    body = onnx.parser.parse_function(text)
+    body.opset_import[0].version = opset
+    return body
+
+
+def padded_functions() -> list[onnx.FunctionProto]:
+    """Parse the functions that take the place of VarlenAttention where no plugin can be loaded."""
+    folder = files(__name__).joinpath("padded")
+    texts = (f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith(".onnxtxt"))
+    return [onnx.parser.parse_function(text) for text in texts]
 
 
 def register_schemas() -> None:

@@ -19,7 +19,7 @@ from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
 verify_module: Any = importlib.import_module("mbert.export.verify")
-convert_module: Any = importlib.import_module("mbert.export.pipeline")
+graph_module: Any = importlib.import_module("mbert.export.graph")
 
 CARD = "---\nlicense: apache-2.0\n---\n# A test model\n"
 
@@ -70,11 +70,11 @@ def old_bundle(bundles: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str], ir.Model]:
+def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str, int], ir.Model]:
     """A tracer that traces once, for tests of what comes after it."""
     model = open_checkpoint(checkpoint).load_model("fill-mask")
     once = trace(model, "fill-mask")
-    return lambda model, task: once
+    return lambda model, task, opset: once
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick(
     monkeypatch: pytest.MonkeyPatch,
     small_batch: None,
-    traced: Callable[[torch.nn.Module, str], ir.Model],
+    traced: Callable[[torch.nn.Module, str, int], ir.Model],
 ) -> None:
     """Make exports of ``checkpoint`` for fill-mask quick: nothing is traced again."""
-    monkeypatch.setattr(convert_module, "trace", traced)
+    monkeypatch.setattr(graph_module, "trace", traced)

@@ -50,7 +50,8 @@ import importlib, os, sys
 import onnx_ir
 from mbert.export.cli import main
 steps = importlib.import_module("mbert.export.pipeline")
-steps.trace = lambda model, task: onnx_ir.load(os.environ["TRACED"])
+graph = importlib.import_module("mbert.export.graph")
+graph.trace = lambda model, task, opset: onnx_ir.load(os.environ["TRACED"])
 {before}
 main(sys.argv[1:], prog_name="mbert-export")
 """
@@ -187,7 +188,7 @@ import time
 def wait(*arguments):
     print("ready", flush=True)
     time.sleep(100)
-steps.make_reference = wait
+steps.verify = wait
 """
 
 

@@ -1,0 +1,159 @@
+"""What a bundle is compiled for and with: target, backend and precision, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mbert.errors import BackendError, ExportError
+from mbert.runtime.backends import tensorrt, tensorrt_rtx
+from mbert.runtime.backends.cuda import local_capabilities
+from mbert.runtime.manifest import BACKENDS, PRECISIONS
+
+from .targets import Target, find_target
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where the bundle runs and how it gets its engine.
+
+    Attributes:
+        target: None for the CPU.
+        backend: one of the manifest's.
+        builds_now: whether an engine is built during the export.
+        reasons: sentences for the user.
+    """
+
+    target: Target | None
+    backend: str
+    builds_now: bool
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The manifest's ``target``."""
+        return self.target.name if self.target else "cpu"
+
+
+def choose(gpu: str | None, backend: str, precision: str) -> Choice:
+    """Choose the backend for ``gpu`` (None: the CPU); ``backend`` may be "auto".
+
+    Raises:
+        ExportError: unknown names; a precision or a target that the backend does not have.
+        BackendError: the backend that was asked for is not installed.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise ExportError(
+            f"The backend is {backend!r}; expected one of auto, {', '.join(BACKENDS)}."
+        )
+    if precision not in ("auto", *PRECISIONS):
+        raise ExportError(
+            f"The precision is {precision!r}; expected one of auto, {', '.join(PRECISIONS)}."
+        )
+    if gpu is None:
+        return _choose_cpu(backend, precision)
+    target = find_target(gpu)
+    if precision == "bf16" and not target.has_bfloat16:
+        raise ExportError(
+            f"{target.name} (compute capability {target.compute_capability}) has no bfloat16; "
+            "it begins with 8.0. Use --precision fp16."
+        )
+    if backend == "auto":
+        return _choose_automatically(target, precision)
+    if backend == "tensorrt-rtx":
+        if (missing := tensorrt_rtx.available()) is not None:
+            raise BackendError(missing)
+        if (unsuited := _unsuited_for_rtx(target, precision)) is not None:
+            raise ExportError(f"{unsuited} Use --backend tensorrt.")
+        return Choice(target, backend, True, _about_rtx(target))
+    if backend == "tensorrt" and (refusal := _tensorrt_refusal(target)) is None:
+        return Choice(target, backend, True)
+    if backend == "tensorrt":
+        return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",))
+    return Choice(target, backend, False)
+
+
+_AT_FIRST_LOAD = "The engine is built when the bundle is first loaded on its GPU."
+
+
+def _choose_cpu(backend: str, precision: str) -> Choice:
+    if backend not in ("auto", "onnxruntime"):
+        raise ExportError(f"The backend {backend} is for GPUs. Name one with --gpu.")
+    if precision not in ("auto", "fp32"):
+        raise ExportError(f"On the CPU the precision is fp32; {precision} is for GPUs (--gpu).")
+    return Choice(None, "onnxruntime", False)
+
+
+def _choose_automatically(target: Target, precision: str) -> Choice:
+    refusal = _tensorrt_refusal(target)
+    if refusal is None:
+        return Choice(
+            target, "tensorrt", True, ("TensorRT: it is installed, and such a GPU is here.",)
+        )
+    missing = tensorrt_rtx.available()
+    unsuited = missing or _unsuited_for_rtx(target, precision)
+    if unsuited is None:
+        return Choice(
+            target,
+            "tensorrt-rtx",
+            True,
+            (f"TensorRT-RTX, which builds on any machine: {refusal}", *_about_rtx(target)),
+        )
+    return Choice(target, "tensorrt", False, (f"TensorRT: {unsuited} {refusal} {_AT_FIRST_LOAD}",))
+
+
+def _tensorrt_refusal(target: Target) -> str | None:
+    """Say why TensorRT cannot build here; None when it can."""
+    if tensorrt.available() is not None:
+        return "TensorRT is not installed here."
+    if target.compute_capability not in local_capabilities():
+        return f"No GPU of compute capability {target.compute_capability} is here."
+    return None
+
+
+def _unsuited_for_rtx(target: Target, precision: str) -> str | None:
+    if not tensorrt_rtx.supports(target.compute_capability):
+        return f"TensorRT-RTX does not build for compute capability {target.compute_capability}."
+    if precision == "fp32":
+        return "TensorRT-RTX has no fused attention in float32."
+    return None
+
+
+def _about_rtx(target: Target) -> tuple[str, ...]:
+    if target.geforce:
+        return ()
+    return (
+        f"NVIDIA lists GeForce and RTX cards for TensorRT-RTX; {target.name} is not on that list, "
+        "though its compute capability is.",
+    )
+
+
+def choose_precision(
+    asked: str, choice: Choice, against_float16: str | None
+) -> tuple[str, str | None]:
+    """Settle the precision of a GPU bundle: its name, and a sentence where it was chosen.
+
+    float16 is the first choice: as fast as bfloat16, with eight times finer steps.
+
+    Args:
+        asked: "auto" or a precision.
+        choice: of target and backend.
+        against_float16: what does not fit into float16; None when all does.
+
+    Raises:
+        ExportError: float16 was asked for and would overflow, or nothing else is there to take.
+    """
+    assert choice.target is not None
+    bfloat16 = choice.target.has_bfloat16
+    if asked in ("fp32", "bf16"):
+        return asked, None
+    if against_float16 is None:
+        return "fp16", None if asked == "fp16" else "fp16: all activations fit."
+    if asked == "auto" and bfloat16:
+        return "bf16", f"bf16, since {against_float16}."
+    way_out = (
+        "Export with --precision bf16."
+        if bfloat16
+        else f"{choice.target.name} has no bfloat16: export with --precision fp32 --backend "
+        "tensorrt, or for a GPU of compute capability 8.0 or newer."
+    )
+    raise ExportError(f"In float16 this model would overflow: {against_float16}. {way_out}")

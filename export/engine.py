@@ -1,0 +1,61 @@
+"""Engines: what one is planned for, and building it during the export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mbert.errors import ExportError
+from mbert.model import ModelConfig
+from mbert.runtime.backends import tensorrt, tensorrt_rtx
+from mbert.runtime.bundle import MODEL
+from mbert.runtime.manifest import Engine, Limits
+from mbert.runtime.profiles import profiles_for, symbols_of
+
+from .choice import Choice
+from .graph import Graph
+from .padded import tokens_multiple
+
+ENGINES = "engines"
+_BUILDERS = {"tensorrt": tensorrt.build, "tensorrt-rtx": tensorrt_rtx.build}
+
+
+def plan_engine(choice: Choice, config: ModelConfig, graph: Graph, limits: Limits) -> Engine | None:
+    """The engine of the bundle before it is built; None where the backend has none."""
+    if choice.backend not in _BUILDERS or choice.target is None:
+        return None
+    multiple = tokens_multiple([layer.window for layer in config.layers])
+    return Engine(
+        file=None,
+        compute_capability=choice.target.compute_capability,
+        builder=None,
+        profiles=profiles_for(symbols_of(graph.inputs), limits, multiple),
+        tokens_multiple=multiple,
+    )
+
+
+def build(choice: Choice, engine: Engine, folder: Path, layers: int) -> Engine:
+    """Build ``engine`` from the model in ``folder``.
+
+    Raises:
+        BackendError: the backend is missing or refuses the model.
+        ExportError: a layer's attention was not compiled to one kernel.
+    """
+    name = f"{ENGINES}/{choice.backend}-{choice.name}.engine"
+    (folder / ENGINES).mkdir()
+    report = _BUILDERS[choice.backend](
+        folder / MODEL,
+        folder / name,
+        compute_capability=engine.compute_capability,
+        profiles=engine.profiles,
+    )
+    # In parts, attention would hold scores of every pair of tokens: slow, and beyond any memory.
+    if report.fused_attention != (layers,) * len(engine.profiles):
+        raise ExportError(
+            f"{report.builder} fused the attention of {report.fused_attention} layers, by profile; "
+            f"the model has {layers}. Use --backend tensorrt, and please report the checkpoint's "
+            "config.json."
+        )
+    return replace(
+        engine, file=name, builder=report.builder, activation_bytes=report.activation_bytes
+    )

@@ -1,0 +1,194 @@
+"""Reduced precision: the types, and whether a checkpoint's activations fit into float16.
+
+float16 ends at 65,504. A sum that goes beyond it is infinite, and everything after it is wrong, so
+the largest activations are measured at export, on text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mbert.errors import ExportError
+from mbert.model.encoder import Attention, Layer
+from mbert.runtime.manifest import Limits
+from mbert.runtime.tokenization import Tokenizer
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+FLOAT16_LARGEST = float(torch.finfo(torch.float16).max)
+# Text that was not seen may reach further than the text that was.
+HEADROOM = 2.0
+# The longest sequence that is tried, and those of random ids, where there is no tokenizer.
+_LONGEST = 1024
+_RANDOM_LENGTHS = (8, 64, 256, _LONGEST)
+
+
+def cast(model: nn.Module, precision: str) -> None:
+    """Convert the parameters of ``model`` in place; the rotary tables stay in float32.
+
+    From float64 too: a parameter that came from float32 is rounded once.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(DTYPES[precision])
+    for table in model.buffers():
+        table.data = table.data.float()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The largest magnitudes that occurred.
+
+    Attributes:
+        text: where the text came from.
+        tokens: how many tokens were run.
+        maxima: by name of the place, in the order of computation.
+    """
+
+    text: str
+    tokens: int
+    maxima: dict[str, float]
+
+    @property
+    def largest(self) -> tuple[str, float]:
+        """The place with the largest magnitude, and that."""
+        return max(self.maxima.items(), key=lambda item: item[1])
+
+    def overflow(self) -> str | None:
+        """Say which place does not fit into float16; None when all do."""
+        place, value = self.largest
+        if value * HEADROOM <= FLOAT16_LARGEST:
+            return None
+        return (
+            f"{place} reaches {value:,.0f} on {self.text}; float16 ends at {FLOAT16_LARGEST:,.0f}, "
+            f"of which a factor of {HEADROOM:g} is kept for text that was not tried"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "text": self.text,
+            "tokens": self.tokens,
+            "float16_largest": FLOAT16_LARGEST,
+            "headroom": HEADROOM,
+            "maxima": {place: float(f"{value:.4g}") for place, value in self.maxima.items()},
+        }
+
+
+def calibrate(
+    model: nn.Module, tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
+) -> Calibration:
+    """Run text through ``model`` (float32) and record what its layers reach.
+
+    Args:
+        model: of any task.
+        tokenizer: the checkpoint's ``tokenizer.json``; without one, random ids stand for text.
+        limits: the longest sequence.
+        vocab_size: of the model.
+        text: UTF-8, one text a line; None: a small sample of languages, code and noise.
+
+    Raises:
+        ExportError: ``text`` cannot be read, is empty, or there is no tokenizer for it.
+    """
+    sequences, name = _sequences(tokenizer, limits, vocab_size, text)
+    maxima: dict[str, float] = {}
+    with _recording(model, maxima), torch.inference_mode():
+        for ids in sequences:
+            batch = {
+                "input_ids": torch.from_numpy(ids),
+                "cu_seqlens": torch.tensor([0, ids.size], dtype=torch.int32),
+            }
+            if hasattr(model, "decoder"):
+                batch["mask_positions"] = torch.arange(min(ids.size, 16), dtype=torch.int32)
+            model(**batch)
+    return Calibration(name, sum(ids.size for ids in sequences), maxima)
+
+
+def _sequences(
+    tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
+) -> tuple[list[NDArray[np.int32]], str]:
+    longest = min(_LONGEST, limits.max_sequence_length)
+    if tokenizer is None:
+        if text is not None:
+            raise ExportError(
+                f"{text} cannot be used for calibration: the checkpoint has no tokenizer.json."
+            )
+        generator = np.random.default_rng(0)
+        lengths = [min(length, longest) for length in _RANDOM_LENGTHS]
+        ids = [generator.integers(0, vocab_size, n, dtype=np.int32) for n in lengths]
+        return ids, "random token ids"
+    lines = _lines(text)
+    encoded = Tokenizer(tokenizer, limits).encode(lines, truncate=True)
+    # Short ones, as they are, and a long one: attention to much else changes what is reached.
+    joined = np.concatenate(encoded)[:longest]
+    return [*encoded, joined], f"{text.name}" if text else "the built-in sample"
+
+
+def _lines(text: Path | None) -> list[str]:
+    if text is None:
+        contents = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
+    else:
+        try:
+            contents = text.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ExportError(f"The calibration text {text} cannot be read: {error}.") from error
+    lines = [line for line in contents.splitlines() if line.strip()]
+    if not lines:
+        raise ExportError(f"The calibration text {text} is empty. Give one text a line.")
+    return lines
+
+
+@contextmanager
+def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
+    """Record outputs of all layers, and inputs of projections (products of GeGLU among them)."""
+
+    def note(place: str, value: Tensor) -> None:
+        # NaN counts as beyond everything.
+        reached = torch.nan_to_num(value.abs().max(), nan=torch.inf).item() if value.numel() else 0
+        maxima[place] = max(maxima.get(place, 0.0), float(reached))
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def called(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(module, nn.Linear):
+                note(f"the input of {name}", inputs[0])
+            note(name, output)
+
+        return called
+
+    def scores(name: str, attention: Attention) -> Callable[[nn.Module, Any, Any], None]:
+        def called(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            # At most the product of the longest query and the longest key (Cauchy-Schwarz).
+            heads = output.view(output.shape[0], 3, attention.num_heads, -1)
+            q, k, _ = heads.norm(dim=-1).amax(0)
+            note(f"{name}.scores", q * k * attention.scale)
+
+        return called
+
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.LayerNorm | Layer):
+            handles.append(module.register_forward_hook(hook(name)))
+        if isinstance(module, Attention):
+            handles.append(module.Wqkv.register_forward_hook(scores(name, module)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def against_float16(calibration: Calibration, model: nn.Module) -> str | None:
+    """Say what does not fit into float16, an activation or a weight; None when all do."""
+    for name, parameter in model.named_parameters():
+        largest = parameter.abs().max().item() if parameter.numel() else 0.0
+        if largest > FLOAT16_LARGEST:
+            return f"the weight {name} has {largest:,.0f}; float16 ends at {FLOAT16_LARGEST:,.0f}"
+    return calibration.overflow()

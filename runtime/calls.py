@@ -1,0 +1,238 @@
+"""A packed batch becomes calls of an engine: split to fit, padded to buckets, put back in order.
+
+An engine is compiled for ranges of sizes, and its kernels and graphs for the sizes that it meets:
+every size is rounded up to a bucket. Two kinds of signature are fed from the same packed batch: the
+packed one, and the one of engines whose global attention works on padded groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mbert.errors import InputError
+
+from .manifest import Engine, TensorSpec
+from .packing import Int32Array
+from .profiles import bucket, choose, symbols_of
+
+Feeds = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of the engine.
+
+    Attributes:
+        profile: index of the profile that it takes.
+        sizes: value of every symbol of the signature, rounded up to its bucket.
+        feeds: the arrays of the engine's inputs, of those sizes.
+        rows: which rows of the batch's output these are.
+        count: how many of the engine's output rows count; the rest is padding.
+    """
+
+    profile: int
+    sizes: dict[str, int]
+    feeds: Feeds
+    rows: NDArray[np.int64]
+    count: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Neighbouring sequences of the batch, and some of their masked tokens."""
+
+    input_ids: Int32Array
+    cu_seqlens: Int32Array
+    masks: Int32Array
+    first_token: int
+    first_sequence: int
+    mask_rows: NDArray[np.int64]
+
+
+def plan(
+    batch: Mapping[str, Int32Array], engine: Engine, inputs: Sequence[TensorSpec], rows: str
+) -> Iterator[Call]:
+    """Give the calls that compute ``batch``.
+
+    Args:
+        batch: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, where the
+            signature has it, ``mask_positions`` int32 [masks]; checked already.
+        engine: its profiles and granularity.
+        inputs: the engine's signature.
+        rows: what an output row stands for: "tokens", "sequences" or "masks".
+
+    Raises:
+        InputError: a sequence longer than any profile takes.
+    """
+    symbols = symbols_of(inputs)
+    for part in _split(batch, engine, symbols):
+        sizes = _sizes(part, engine, symbols)
+        profile = choose(engine.profiles, sizes)
+        assert profile is not None
+        ranges = engine.profiles[profile].ranges
+        for symbol, (least, _, most) in ranges.items():
+            sizes[symbol] = min(max(_bucketed(symbol, sizes[symbol], engine), least), most)
+        lengths = np.diff(part.cu_seqlens)
+        feeds = _packed_feeds(part, lengths, sizes)
+        if "length" in symbols:
+            feeds |= _padded_feeds(part.cu_seqlens, lengths, sizes)
+        result_rows = {
+            "tokens": part.first_token + np.arange(part.input_ids.size),
+            "sequences": part.first_sequence + np.arange(lengths.size),
+            "masks": part.mask_rows,
+        }[rows]
+        ordered = {spec.name: feeds[spec.name] for spec in inputs}
+        yield Call(profile, sizes, ordered, result_rows, result_rows.size)
+
+
+def compute(
+    batch: Mapping[str, Int32Array],
+    engine: Engine,
+    inputs: Sequence[TensorSpec],
+    rows: str,
+    run: Callable[[Call], NDArray[Any]],
+) -> NDArray[Any]:
+    """Run the calls of ``batch`` and put their rows together; rows of slack tokens are zeros.
+
+    Args:
+        batch: as in :func:`plan`, with at least one sequence.
+        engine: as in :func:`plan`.
+        inputs: as in :func:`plan`.
+        rows: as in :func:`plan`.
+        run: computes one call; its array has the size that the call's sizes say.
+
+    Raises:
+        InputError: as in :func:`plan`, and for a batch of no sequence.
+    """
+    count = {
+        "tokens": batch["input_ids"].size,
+        "sequences": batch["cu_seqlens"].size - 1,
+        "masks": batch.get("mask_positions", np.zeros(0)).size,
+    }[rows]
+    output: NDArray[Any] | None = None
+    for call in plan(batch, engine, inputs, rows):
+        result = run(call)
+        if output is None:
+            output = np.zeros((count, *result.shape[1:]), result.dtype)
+        output[call.rows] = result[: call.count]
+    if output is None:
+        raise InputError("The batch has no sequence; a GPU's engine needs at least one.")
+    return output
+
+
+def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -> Iterator[_Part]:
+    """As many neighbouring sequences as a profile holds, then the next ones."""
+    offsets = batch["cu_seqlens"]
+    masks = batch.get("mask_positions", np.zeros(0, np.int32))
+    most_masks = max(
+        (p.ranges["masks"][2] for p in engine.profiles if "masks" in symbols), default=1
+    )
+    first = 0
+    while first < offsets.size - 1:
+        last = first + _reach(offsets[first:], engine, symbols)
+        begin, end = int(offsets[first]), int(offsets[last])
+        if last == first:
+            raise InputError(
+                f"Sequence {first} has {offsets[first + 1] - begin} tokens, more than the engine "
+                "was built for. Export with a larger --max-sequence-length."
+            )
+        rows = np.flatnonzero((masks >= begin) & (masks < end))
+        for at in range(0, max(rows.size, 1), most_masks):
+            chosen = rows[at : at + most_masks]
+            yield _Part(
+                batch["input_ids"][begin:end],
+                offsets[first : last + 1] - offsets[first],
+                masks[chosen] - begin,
+                begin,
+                first,
+                chosen,
+            )
+        first = last
+
+
+def _reach(offsets: Int32Array, engine: Engine, symbols: set[str]) -> int:
+    """How many sequences from the first on one profile holds."""
+    # Every size grows with the number of sequences, so what fits is a beginning.
+    longest = np.maximum.accumulate(np.diff(offsets))
+    counts = np.arange(1, offsets.size)
+    sizes = _counted(offsets[1:] - offsets[0], counts, longest, np.ones_like(counts), engine)
+    held = [
+        np.logical_and.reduce([sizes[symbol] <= p.ranges[symbol][2] for symbol in symbols])
+        for p in engine.profiles
+    ]
+    return max(int(fits.sum()) for fits in held)
+
+
+def _sizes(part: _Part, engine: Engine, symbols: set[str]) -> dict[str, int]:
+    lengths = np.diff(part.cu_seqlens)
+    sizes = _counted(part.input_ids.size, lengths.size, lengths.max(), part.masks.size, engine)
+    return {symbol: int(sizes[symbol]) for symbol in symbols}
+
+
+def _counted(
+    tokens: ArrayLike, sequences: ArrayLike, longest: ArrayLike, masks: ArrayLike, engine: Engine
+) -> dict[str, Any]:
+    """Sizes that an engine can take: nothing is empty, and tokens come in multiples."""
+    multiple = engine.tokens_multiple
+    tokens, longest = (-(-np.maximum(n, 1) // multiple) * multiple for n in (tokens, longest))
+    return {
+        "tokens": tokens,
+        "sequences": sequences,
+        "masks": np.maximum(masks, 1),
+        "groups": sequences,
+        "length": longest,
+    }
+
+
+def _bucketed(symbol: str, size: int, engine: Engine) -> int:
+    return bucket(size, engine.tokens_multiple if symbol in ("tokens", "length") else 1)
+
+
+def _packed_feeds(part: _Part, lengths: Int32Array, sizes: dict[str, int]) -> Feeds:
+    """Slack tokens have id 0; slack sequences are empty; slack masks point to the first token."""
+    feeds: Feeds = {
+        "input_ids": _extended(part.input_ids, sizes["tokens"], 0),
+        "cu_seqlens": _extended(
+            part.cu_seqlens, sizes.get("sequences", lengths.size) + 1, part.cu_seqlens[-1]
+        ),
+    }
+    if "masks" in sizes:
+        feeds["mask_positions"] = _extended(part.masks, sizes["masks"], 0)
+    return feeds
+
+
+def _padded_feeds(cu_seqlens: Int32Array, lengths: Int32Array, sizes: dict[str, int]) -> Feeds:
+    """Where each token lies in its sequence and in its padded group, and back (docs/operators.md).
+
+    ``positions`` int32 [tokens], ``pad_index`` int32 [groups, length], ``unpad_index`` int32
+    [tokens], ``key_mask`` bool [groups, 1, 1, length].
+    """
+    tokens, groups, length = sizes["tokens"], sizes["groups"], sizes["length"]
+    real = int(cu_seqlens[-1])
+    sequence = np.repeat(np.arange(lengths.size), lengths)
+    offset = np.arange(real) - np.repeat(cu_seqlens[:-1], lengths)
+    # Slack counts as one more sequence: its tokens see each other, and nobody sees them.
+    positions = np.concatenate((offset, np.arange(tokens - real)))
+    pad_index = np.zeros((groups, length), np.int32)
+    pad_index[sequence, offset] = np.arange(real)
+    key_mask = np.zeros((groups, 1, 1, length), np.bool_)
+    key_mask[sequence, 0, 0, offset] = True
+    # A softmax over nothing would be NaN.
+    key_mask[~key_mask.any(axis=(1, 2, 3)), :, :, 0] = True
+    return {
+        "positions": positions.astype(np.int32),
+        "pad_index": pad_index,
+        "unpad_index": _extended((sequence * length + offset).astype(np.int32), tokens, 0),
+        "key_mask": key_mask,
+    }
+
+
+def _extended(values: Int32Array, size: int, fill: int) -> Int32Array:
+    extended = np.full(size, fill, np.int32)
+    extended[: values.size] = values
+    return extended

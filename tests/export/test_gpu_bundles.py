@@ -1,0 +1,228 @@
+"""Bundles for GPUs: real engines of TensorRT-RTX, built here, where there is no GPU to run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.torch import load_file, save_file
+
+import mbert
+from mbert.errors import ExportError
+from mbert.runtime import Manifest
+from mbert.runtime.bundle import open_bundle
+from support.checkpoints import make_checkpoint
+from support.exports import listed
+
+AHEAD_OF_TIME = {
+    "t4": "7.5",
+    "rtx3090": "8.6",
+    "a10": "8.6",
+    "a100": "8.0",
+    "l4": "8.9",
+    "rtx4090": "8.9",
+    "rtx5090": "12.0",
+}
+LAYERS = 2
+
+
+@pytest.fixture(scope="module")
+def l4(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("l4") / "bundle"
+    mbert.convert(checkpoint, folder, gpu="l4")
+    return folder
+
+
+@pytest.mark.parametrize("gpu", [name for name in AHEAD_OF_TIME if name != "l4"])
+def test_an_engine_is_built_for_every_target(
+    checkpoint: Path, tmp_path: Path, small_batch: None, gpu: str
+) -> None:
+    manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu=gpu, max_tokens=1024)
+    engine = manifest.engine
+    assert engine is not None
+    assert (manifest.target, manifest.backend) == (gpu, "tensorrt-rtx")
+    assert engine.compute_capability == AHEAD_OF_TIME[gpu]
+    assert engine.file == f"engines/tensorrt-rtx-{gpu}.engine"
+    assert engine.builder is not None
+    assert engine.builder.startswith("tensorrt-rtx ")
+    assert engine.file in manifest.files
+
+
+def test_the_engine_holds_the_weights(l4: Path) -> None:
+    manifest = Manifest.read(l4)
+    assert manifest.engine is not None
+    assert manifest.engine.file is not None
+    model = onnx.load(l4 / "model.onnx")
+    weights = sum(
+        2 * np.prod(tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT16
+    )
+    assert manifest.files[manifest.engine.file].size >= 0.95 * weights > 100_000
+
+
+def test_the_manifest_says_what_was_built(l4: Path) -> None:
+    manifest = Manifest.read(l4)
+    engine = manifest.engine
+    assert engine is not None
+    assert manifest.precision == "fp16"
+    assert [profile.name for profile in engine.profiles] == ["latency", "length-256", "length-1024"]
+    assert len(engine.activation_bytes) == len(engine.profiles)
+    assert min(engine.activation_bytes) > 0
+    assert [spec.name for spec in manifest.inputs] == [
+        "input_ids",
+        "mask_positions",
+        "positions",
+        "pad_index",
+        "unpad_index",
+        "key_mask",
+    ]
+    assert manifest.outputs[0].dtype == "float16"
+    assert manifest.operators == {}
+    assert open_bundle(l4).manifest == manifest
+
+
+def test_the_compiled_graph_is_verified_in_its_precision(l4: Path) -> None:
+    record = Manifest.read(l4).verification
+    (check,) = record["checks"].values()
+    assert record["precision"] == "fp16"
+    # At most twice what PyTorch errs in float16; the floor of float32 does not apply.
+    assert record["tolerance"] == 2 * record["pytorch_error"] > 1e-4
+    assert 0 < check["max_abs_error"] <= record["tolerance"]
+
+
+def test_the_calibration_is_recorded(l4: Path) -> None:
+    calibration = Manifest.read(l4).calibration
+    assert calibration is not None
+    assert calibration["text"] == "the built-in sample"
+    assert calibration["maxima"]["model.layers.1.mlp.Wi"] > 0
+
+
+def test_activations_are_linear_in_the_tokens(tmp_path: Path, small_batch: None) -> None:
+    checkpoint = make_checkpoint(
+        tmp_path / "long", "feature-extraction", num_hidden_layers=2, max_position_embeddings=8192
+    )
+    largest = {}
+    for tokens in (2048, 8192):
+        manifest = mbert.convert(checkpoint, tmp_path / str(tokens), gpu="l4", max_tokens=tokens)
+        assert manifest.engine is not None
+        assert manifest.limits.max_sequence_length == tokens
+        largest[tokens] = max(manifest.engine.activation_bytes)
+    assert largest[8192] <= 4.1 * largest[2048]
+
+
+def test_a_model_that_pools_keeps_its_offsets(
+    classifier: Path, tmp_path: Path, small_batch: None
+) -> None:
+    manifest = mbert.convert(classifier, tmp_path / "bundle", gpu="rtx4090", max_tokens=1024)
+    assert "cu_seqlens" in [spec.name for spec in manifest.inputs]
+    assert manifest.outputs[0].shape == ("sequences", 3)
+
+
+def test_bfloat16_is_verified_in_float32_and_says_so(
+    checkpoint: Path, tmp_path: Path, small_batch: None
+) -> None:
+    manifest = mbert.convert(
+        checkpoint, tmp_path / "bundle", gpu="a100", precision="bf16", max_tokens=1024
+    )
+    record = manifest.verification
+    assert manifest.precision == "bf16"
+    assert manifest.outputs[0].dtype == "bfloat16"
+    assert record["precision"] == "fp32"
+    assert record["bf16"]["pytorch_error"] > 10 * record["tolerance"]
+    model = onnx.load(tmp_path / "bundle" / "model.onnx", load_external_data=False)
+    types = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    assert onnx.TensorProto.BFLOAT16 in types
+    assert onnx.TensorProto.FLOAT16 not in types
+
+
+def test_float16_that_would_overflow_fails_with_the_layers_name(
+    tmp_path: Path, small_batch: None
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "hot", num_hidden_layers=2)
+    _scale(checkpoint, "model.layers.1.mlp.Wi.weight", 3e3)
+    with pytest.raises(ExportError, match=r"model\.layers\.1\..*--precision bf16"):
+        mbert.convert(checkpoint, tmp_path / "bundle", gpu="l4", precision="fp16")
+    assert listed(tmp_path) == ["hot"]
+    told: list[str] = []
+    manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu="h100", tell=told.append)
+    assert manifest.precision == "bf16"
+    assert any("model.layers.1." in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_h100_gets_its_engine_at_first_load(
+    checkpoint: Path, tmp_path: Path, small_batch: None, precision: str
+) -> None:
+    told: list[str] = []
+    manifest = mbert.convert(
+        checkpoint, tmp_path / "bundle", gpu="h100", precision=precision, tell=told.append
+    )
+    engine = manifest.engine
+    assert engine is not None
+    assert (manifest.backend, engine.file, engine.builder) == ("tensorrt", None, None)
+    assert [profile.name for profile in engine.profiles] == ["latency", "throughput"]
+    assert "built when the bundle is first loaded" in told[0]
+    assert manifest.operators == {"VarlenAttention": 1}
+    model = onnx.load(tmp_path / "bundle" / "model.onnx", load_external_data=False)
+    assert not model.functions  # else TensorRT might take them instead of its plugin
+    nodes = [node for node in model.graph.node if node.domain == "mbert"]
+    assert len(nodes) == LAYERS
+    for node in nodes:
+        attributes = {entry.name: entry.s for entry in node.attribute}
+        assert attributes["plugin_namespace"] == b"mbert"
+        assert attributes["plugin_version"] == b"1"
+
+
+def test_onnxruntime_on_a_gpu_has_the_operators_and_their_functions(
+    checkpoint: Path, tmp_path: Path, small_batch: None
+) -> None:
+    manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu="a10", backend="onnxruntime")
+    assert manifest.engine is None
+    assert manifest.precision == "fp16"
+    assert set(manifest.verification["checks"]) == {"plugin", "functions"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limits"),
+    [
+        ({"max_tokens": 512}, (512, 512)),
+        ({"max_tokens": 256, "max_sequence_length": 128}, (256, 128)),
+    ],
+)
+def test_limits_are_the_users(
+    checkpoint: Path,
+    tmp_path: Path,
+    small_batch: None,
+    arguments: dict[str, Any],
+    limits: tuple[int, int],
+) -> None:
+    mbert.convert(checkpoint, tmp_path / "bundle", gpu="h100", **arguments)
+    found = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["limits"]
+    assert (found["max_tokens"], found["max_sequence_length"]) == limits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_sequence_length": 2048}, "takes up to 1024 tokens"),
+        ({"max_tokens": 64, "max_sequence_length": 128}, "less than one sequence of 128"),
+        ({"max_tokens": 0}, "expected at least 1"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(
+    checkpoint: Path, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        mbert.convert(checkpoint, tmp_path / "bundle", gpu="h100", **arguments)
+    assert listed(tmp_path) == []
+
+
+def _scale(checkpoint: Path, name: str, factor: float) -> None:
+    stored = load_file(checkpoint / "model.safetensors")
+    stored[name] *= factor
+    save_file(stored, checkpoint / "model.safetensors", metadata={"format": "pt"})

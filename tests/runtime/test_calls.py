@@ -1,0 +1,141 @@
+"""Packed batches become calls and come back in order: against a model that knows its sequences."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mbert.errors import InputError
+from mbert.runtime.calls import Call, compute, plan
+from mbert.runtime.manifest import Engine, Limits, TensorSpec
+from mbert.runtime.profiles import profiles_for, shape_at, symbols_of
+
+PACKED = (
+    TensorSpec("input_ids", "int32", ("tokens",)),
+    TensorSpec("cu_seqlens", "int32", ("sequences + 1",)),
+    TensorSpec("mask_positions", "int32", ("masks",)),
+)
+PADDED = (
+    TensorSpec("input_ids", "int32", ("tokens",)),
+    TensorSpec("cu_seqlens", "int32", ("sequences + 1",)),
+    TensorSpec("mask_positions", "int32", ("masks",)),
+    TensorSpec("positions", "int32", ("tokens",)),
+    TensorSpec("pad_index", "int32", ("groups", "length")),
+    TensorSpec("unpad_index", "int32", ("tokens",)),
+    TensorSpec("key_mask", "bool", ("groups", 1, 1, "length")),
+)
+SIGNATURES = {"packed": PACKED, "padded": PADDED}
+
+
+def engine(inputs: tuple[TensorSpec, ...], max_tokens: int = 512, longest: int = 512) -> Engine:
+    limits = Limits(max_tokens, longest, max_sequences=64)
+    return Engine(None, "8.9", None, profiles_for(symbols_of(inputs), limits, 64), (), 64)
+
+
+def batch(lengths: list[int], masks: list[int] | None = None, slack: int = 0) -> dict[str, Any]:
+    offsets = np.cumsum([0, *lengths]).astype(np.int32)
+    ids = np.random.default_rng(0).integers(1, 1000, offsets[-1] + slack).astype(np.int32)
+    return {
+        "input_ids": ids,
+        "cu_seqlens": offsets,
+        "mask_positions": np.array(masks or [], np.int32),
+    }
+
+
+def expected(data: dict[str, Any], rows: str) -> NDArray[np.int64]:
+    """Of every token: its id plus the sum of its sequence; of a sequence: the sum."""
+    ids, offsets = data["input_ids"].astype(np.int64), data["cu_seqlens"]
+    sums = np.array([ids[a:b].sum() for a, b in itertools.pairwise(offsets)])
+    tokens = np.zeros(ids.size, np.int64)
+    real = offsets[-1]
+    tokens[:real] = ids[:real] + np.repeat(sums, np.diff(offsets))
+    return {"tokens": tokens, "sequences": sums, "masks": tokens[data["mask_positions"]]}[rows]
+
+
+def model(call: Call, rows: str) -> NDArray[np.int64]:
+    """What an engine with such inputs would compute, from the inputs that it gets."""
+    feeds = call.feeds
+    ids = feeds["input_ids"].astype(np.int64)
+    if "pad_index" in feeds:
+        groups = np.where(feeds["key_mask"][:, 0, 0], ids[feeds["pad_index"]], 0)
+        attended = np.broadcast_to(groups.sum(1, keepdims=True), groups.shape).ravel()
+        tokens = ids + attended[feeds["unpad_index"]]
+    else:
+        offsets = feeds["cu_seqlens"]
+        sums = np.add.reduceat(np.append(ids, 0), offsets[:-1]) * (np.diff(offsets) > 0)
+        which = np.searchsorted(offsets[1:], np.arange(ids.size), side="right")
+        tokens = ids + np.append(sums, 0)[np.minimum(which, sums.size)]
+    if rows == "sequences":
+        cu = feeds["cu_seqlens"]
+        return np.array([ids[a:b].sum() for a, b in itertools.pairwise(cu)])
+    return tokens[feeds["mask_positions"]] if rows == "masks" else tokens
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 300), min_size=1, max_size=90),
+    slack=st.integers(0, 50),
+    rows=st.sampled_from(["tokens", "sequences", "masks"]),
+    data=st.data(),
+)
+def test_what_goes_in_comes_back_in_order(
+    kind: str, lengths: list[int], slack: int, rows: str, data: st.DataObject
+) -> None:
+    inputs = SIGNATURES[kind]
+    total = sum(lengths)
+    masks = data.draw(st.lists(st.integers(0, total - 1), max_size=400)) if total else []
+    packed = batch(lengths, masks, slack)
+    made = engine(inputs)
+
+    def run(call: Call) -> NDArray[np.int64]:
+        profile = made.profiles[call.profile].ranges
+        for spec in inputs:
+            assert call.feeds[spec.name].shape == shape_at(spec, call.sizes)
+            assert str(call.feeds[spec.name].dtype) == spec.dtype
+        for symbol, (least, _, most) in profile.items():
+            assert least <= call.sizes[symbol] <= most
+        assert call.sizes["tokens"] % 64 == 0
+        return model(call, rows)
+
+    assert np.array_equal(compute(packed, made, inputs, rows, run), expected(packed, rows))
+
+
+def test_positions_are_offsets_and_slack_is_a_sequence_of_its_own() -> None:
+    (call,) = plan(batch([3, 0, 2]), engine(PADDED), PADDED, "tokens")
+    positions = call.feeds["positions"]
+    assert positions[:5].tolist() == [0, 1, 2, 0, 1]
+    assert positions[5:].tolist() == list(range(59))
+    # A group without tokens has one key: a softmax over nothing would be NaN.
+    assert call.feeds["key_mask"].sum(axis=(1, 2, 3)).tolist() == [3, 1, 2]
+
+
+def test_many_masks_take_several_calls() -> None:
+    masks = list(range(400))
+    calls = list(plan(batch([500], masks), engine(PACKED), PACKED, "masks"))
+    assert [call.count for call in calls] == [128, 128, 128, 16]
+    assert np.concatenate([call.rows for call in calls]).tolist() == masks
+
+
+def test_slack_rows_are_zeros() -> None:
+    packed = batch([3], slack=4)
+    found = compute(packed, engine(PACKED), PACKED, "tokens", lambda call: model(call, "tokens"))
+    assert found[:3].all()
+    assert not found[3:].any()
+
+
+def test_a_sequence_that_no_profile_takes_is_refused() -> None:
+    made = engine(PADDED, max_tokens=512, longest=100)
+    with pytest.raises(InputError, match=r"Sequence 1 has 200 tokens.*--max-sequence-length"):
+        list(plan(batch([50, 200]), made, PADDED, "tokens"))
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="no sequence"):
+        compute(batch([]), engine(PACKED), PACKED, "tokens", lambda call: model(call, "tokens"))
