@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from mbert.errors import BundleError
 
 from .cache import cache_folder
-from .external_data import external_files
 from .manifest import MANIFEST, FileEntry, Manifest
+from .onnx_names import external_files
 
 MODEL = "model.onnx"
 MODEL_DATA = "model.onnx.data"

@@ -29,6 +29,7 @@ from .tasks.embedding import POOLINGS
 @click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
 @click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
+@click.option("--device", help="Which GPU, for a bundle for GPUs: cuda:N. Default: the first.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def main(
     bundle: Path,
@@ -38,12 +39,13 @@ def main(
     pooling: str | None,
     truncate: bool,
     threads: int | None,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Run BUNDLE on texts: --text, --file, or one text a line on standard input."""
     try:
         given = _texts(texts, file)
-        with load(bundle, threads=threads) as model:
+        with load(bundle, threads=threads, device=device) as model:
             task = model.info.task
             if pooling is not None and task != "feature-extraction":
                 raise click.UsageError(f"--pooling is for embeddings; {bundle} is {task}.")

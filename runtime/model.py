@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import BackendError, BundleError, InputError
 
-from .backends.onnxruntime import OnnxRuntimeSession, Operators
+from .backends import Session, open_session
 from .bundle import Bundle, open_bundle
 from .inputs import check_packed, check_rows, check_sequences
 from .manifest import Manifest
@@ -20,10 +20,14 @@ from .packing import Int32Array, PackedBatch, pack
 from .tasks import classification, embedding, fill_mask
 from .tokenization import Text, Tokenizer
 
+if TYPE_CHECKING:
+    from .backends.onnxruntime import Operators
+
 Array = NDArray[Any]
 
-# Tokens of one packed batch. Enough rows to stream the weights rarely; with more, what passes from
-# operator to operator leaves the cache (base size, two cores, 10,000 tokens: 4,096 is 5% slower).
+# Tokens of one packed batch on a CPU. Enough rows to stream the weights rarely; with more, what
+# passes from operator to operator leaves the cache (base size, two cores, 10,000 tokens: 4,096 is
+# 5% slower).
 BATCH_TOKENS = 2048
 
 
@@ -41,38 +45,35 @@ def load(
         threads: threads of one call of the graph; None: one for each core that this process may
             use, a container's quota included. (Tokenizing has threads of its own: see the
             ``tokenizers`` library's ``RAYON_NUM_THREADS``.)
-        device: None or "cpu"; the target of the bundle decides where it runs.
+        device: None, or where to run: "cpu" for a bundle that was exported for the CPU; "cuda" or
+            "cuda:1" (the second one) for a bundle for a GPU.
         operators: "plugin" runs mbert's kernels; "functions" runs the standard operators that the
             bundle carries for each of them: slower, in need of nothing but ONNX Runtime.
 
+    The target of the bundle decides what it runs on; one for a GPU never runs on a CPU instead. The
+    first load on a machine can take long where an engine is built then (the log says so).
+
     Raises:
         BundleError: not a bundle, of a newer format, or changed since it was exported.
-        BackendError: the backend is missing or refuses the bundle.
+        BackendError: the backend or the GPU is missing or refuses the bundle.
     """
     opened = open_bundle(bundle)
-    target = opened.manifest.target
-    if target != "cpu" or opened.manifest.backend != "onnxruntime":
-        raise BackendError(
-            f"{opened.folder} was exported for {target} ({opened.manifest.backend}); this version "
-            "runs bundles for the CPU. Export with --cpu."
-        )
-    if device not in (None, "cpu"):
-        raise BackendError(f"device is {device!r}; {opened.folder} runs on 'cpu'.")
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}; expected at least 1, or None.")
     if operators not in ("plugin", "functions"):
         raise InputError(f"operators is {operators!r}; expected 'plugin' or 'functions'.")
-    return Model(opened, OnnxRuntimeSession(opened.model, threads, operators))
+    session = open_session(opened, threads=threads, device=device, operators=operators)
+    return Model(opened, session)
 
 
 class Model:
     """A loaded bundle; safe to use from several threads, and a context manager."""
 
-    def __init__(self, bundle: Bundle, session: OnnxRuntimeSession) -> None:
+    def __init__(self, bundle: Bundle, session: Session) -> None:
         """Use :func:`load`."""
         self._manifest = bundle.manifest
         self._folder = bundle.folder
-        self._open_session: OnnxRuntimeSession | None = session
+        self._open_session: Session | None = session
         self._tokenizer: Tokenizer | None = None
         if bundle.tokenizer is not None:
             self._tokenizer = Tokenizer(bundle.tokenizer, self._manifest.limits)
@@ -84,7 +85,9 @@ class Model:
 
     def close(self) -> None:
         """Free the model; every later call that has something to compute raises BackendError."""
-        self._open_session = None
+        session, self._open_session = self._open_session, None
+        if session is not None:
+            session.close()
 
     def __enter__(self) -> Model:
         """Return the model itself."""
@@ -103,7 +106,7 @@ class Model:
         """Run once at the packed batch size, so that the first real call is as fast as the rest."""
         limits = self._manifest.limits
         length = min(limits.max_sequence_length, 128)
-        count = max(1, min(BATCH_TOKENS // length, limits.max_sequences))
+        count = max(1, min(self._batch_tokens // length, limits.max_sequences))
         ids = np.zeros(length * count, np.int32)
         cu_seqlens = np.arange(count + 1, dtype=np.int32) * length
         rows = np.arange(count, dtype=np.int32) if self._manifest.task == "fill-mask" else None
@@ -279,6 +282,12 @@ class Model:
         return int(self._manifest.model["vocab_size"])
 
     @property
+    def _batch_tokens(self) -> int:
+        """Tokens of one packed batch; a GPU is filled."""
+        most = self._manifest.limits.max_tokens
+        return min(BATCH_TOKENS, most) if self._manifest.target == "cpu" else most
+
+    @property
     def _mask_token_id(self) -> int:
         try:
             return self._manifest.special_tokens["mask"]
@@ -309,9 +318,8 @@ class Model:
 
     def _outputs(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, Array]]:
         """Pack checked sequences and run each batch."""
-        limits = self._manifest.limits
-        budget = min(BATCH_TOKENS, limits.max_tokens)
-        for batch in pack(sequences, budget, limits.max_sequences):
+        limit = self._manifest.limits.max_sequences
+        for batch in pack(sequences, self._batch_tokens, limit):
             yield batch, self._compute(batch.input_ids, batch.cu_seqlens, None)
 
     def _compute(

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, with the operator library or with the operators' function bodies."""
+"""ONNX Runtime, with the operator library or with the operators' function bodies."""
 
 from __future__ import annotations
 
@@ -6,27 +6,41 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError
-from mbert.plugins import onnxruntime_library
+from mbert.plugins import onnxruntime_cuda_library, onnxruntime_library
 
 from ..cores import usable_cores
+from .buffers import as_float32
+
+if TYPE_CHECKING:
+    from .cuda import Device
 
 Operators = Literal["plugin", "functions"]
 
 _log = logging.getLogger("mbert")
+
+_CUDA = "CUDAExecutionProvider"
+_INSTALL_CUDA = (
+    "Replace it: `pip uninstall onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`, "
+    "of the driver's CUDA version (docs/platforms.md)."
+)
 
 
 class OnnxRuntimeSession:
     """A loaded model; :meth:`run` may be called from several threads at once."""
 
     def __init__(
-        self, model: Path, threads: int | None = None, operators: Operators = "plugin"
+        self,
+        model: Path,
+        threads: int | None = None,
+        operators: Operators = "plugin",
+        gpu: Device | None = None,
     ) -> None:
         """Load ``model``.
 
@@ -36,15 +50,21 @@ class OnnxRuntimeSession:
                 this process may use.
             operators: "plugin" computes mbert's operators with the library of kernels,
                 "functions" with the standard operators that the model carries for each.
+            gpu: where to run; None: on the CPU.
 
         Raises:
-            BackendError: no operator library, or a model that ONNX Runtime refuses.
+            BackendError: no operator library, an ONNX Runtime that cannot use the GPU, or a model
+                that it refuses.
         """
+        if gpu is not None and _CUDA not in ort.get_available_providers():
+            raise BackendError(
+                f"The installed ONNX Runtime {ort.__version__} has no CUDA. {_INSTALL_CUDA}"
+            )
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors come back as exceptions
         options.intra_op_num_threads = threads if threads is not None else usable_cores()
         if operators == "plugin":
-            library = onnxruntime_library()
+            library = onnxruntime_library() if gpu is None else onnxruntime_cuda_library()
             try:
                 options.register_custom_ops_library(os.fspath(library))
             except Exception as error:
@@ -53,12 +73,21 @@ class OnnxRuntimeSession:
                     f"{error}. It needs ONNX Runtime 1.21 or newer; operators='functions' runs "
                     "without it, more slowly."
                 ) from error
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if gpu is not None:
+            # Small integer work on shapes stays on the CPU, as ONNX Runtime wants it.
+            providers.insert(0, (_CUDA, {"device_id": gpu.index}))
         try:
-            self._session = ort.InferenceSession(
-                os.fspath(model), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(os.fspath(model), options, providers=providers)
         except Exception as error:  # the binding raises a class of its own for each status
             raise BackendError(f"ONNX Runtime cannot load {model}: {error}") from error
+        # It would go on without what it cannot start.
+        if gpu is not None and _CUDA not in self._session.get_providers():
+            raise BackendError(
+                f"ONNX Runtime {ort.__version__} cannot start CUDA on cuda:{gpu.index} "
+                f"({gpu.name}): its CUDA or cuDNN libraries are missing, or the driver is too old. "
+                f"{_INSTALL_CUDA}"
+            )
         _log.debug("loaded %s with ONNX Runtime %s, %s", model, ort.__version__, operators)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -71,4 +100,7 @@ class OnnxRuntimeSession:
             outputs = self._session.run(None, dict(inputs))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
-        return [np.asarray(output) for output in outputs]
+        return [as_float32(np.asarray(output)) for output in outputs]
+
+    def close(self) -> None:
+        """Nothing to do: the model goes with the last reference to the session."""

@@ -1,4 +1,4 @@
-"""Names of weight files are found wherever a model can hold a tensor."""
+"""Names of weight files and of domains are found wherever a model can hold one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mbert.runtime.external_data import external_files
+from mbert.runtime.onnx_names import external_files, node_domains
 
 
 def tensor(name: str) -> TensorProto:
@@ -68,3 +68,22 @@ def test_a_cut_model_is_refused(cut: int) -> None:
 def test_any_bytes_give_names_or_a_value_error(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(external_files(data), set)
+
+
+def node(domain: str, **graphs: onnx.GraphProto) -> onnx.NodeProto:
+    return helper.make_node("F", ["x"], ["y"], domain=domain, **graphs)
+
+
+def test_domains_of_every_node() -> None:
+    branch = helper.make_graph([node("in a branch")], "b", [], [])
+    body = [node("in a function"), helper.make_node("Add", ["x", "x"], ["y"])]
+    function = helper.make_function("of the function", "F", ["x"], ["y"], body, [])
+    graph = helper.make_graph([node("in the graph"), node("If", then=branch)], "g", [], [])
+    model = helper.make_model(graph, functions=[function])
+    found = node_domains(model.SerializeToString())
+    assert found == {"in a branch", "in a function", "", "in the graph", "If"}
+
+
+def test_a_model_without_nodes_has_no_domains() -> None:
+    model = helper.make_model(helper.make_graph([], "g", [], []))
+    assert node_domains(model.SerializeToString()) == set()

@@ -1,7 +1,7 @@
-"""Which files an ONNX model keeps its weights in, without the onnx package.
+"""Names that an ONNX model refers to, without the onnx package: weight files, operator domains.
 
-Runtimes open whatever path the model names. A bundle's model may name the bundle's own files only,
-so the names are read here first: a walk over the few protobuf fields on the way to a tensor.
+Runtimes open whatever path a model names, and one aborts the process over an operator that it takes
+for a plugin, so the names are read here first: a walk over the few protobuf fields on the way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _FIELDS: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {13: "Entry"},
 }
+_NODE_DOMAIN = 7  # of NodeProto
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
@@ -35,18 +36,39 @@ def external_files(model: bytes) -> set[str]:
         ValueError: not a protobuf message.
     """
     found: set[str] = set()
+    for entry in _messages(model, "Entry"):
+        fields = {number: bytes(value) for number, value in _length_fields(entry)}
+        if fields.get(1) == b"location":
+            found.add(_text(fields.get(2, b"")))
+    return found
+
+
+def node_domains(model: bytes) -> set[str]:
+    """Collect the operator domains of all nodes in a serialised ModelProto; ONNX's own is "".
+
+    Raises:
+        ValueError: not a protobuf message.
+    """
+    return {
+        _text(dict(_length_fields(node)).get(_NODE_DOMAIN, b""))
+        for node in _messages(model, "Node")
+    }
+
+
+def _messages(model: bytes, wanted: str) -> Iterator[memoryview]:
+    """Every message of one kind, wherever in the model."""
     pending = [("Model", memoryview(model))]
     while pending:
         kind, message = pending.pop()
-        if kind == "Entry":
-            entry = {number: bytes(value) for number, value in _length_fields(message)}
-            if entry.get(1) == b"location":
-                found.add(entry.get(2, b"").decode("utf-8", errors="replace"))
-            continue
+        if kind == wanted:
+            yield message
         for number, value in _length_fields(message):
-            if number in _FIELDS[kind]:
-                pending.append((_FIELDS[kind][number], value))
-    return found
+            if inner := _FIELDS.get(kind, {}).get(number):
+                pending.append((inner, value))
+
+
+def _text(value: bytes | memoryview) -> str:
+    return bytes(value).decode("utf-8", errors="replace")
 
 
 def _length_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
