@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mbert.errors import BackendError, ExportError
 from mbert.runtime.backends import tensorrt, tensorrt_rtx
 from mbert.runtime.backends.cuda import local_capabilities
-from mbert.runtime.manifest import BACKENDS, PRECISIONS
+from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS
 
 from .targets import Target, find_target
 
@@ -21,12 +21,14 @@ class Choice:
         backend: one of the manifest's.
         builds_now: whether an engine is built during the export.
         reasons: sentences for the user.
+        hardware_compatibility: see :class:`mbert.runtime.manifest.Engine`.
     """
 
     target: Target | None
     backend: str
     builds_now: bool
     reasons: tuple[str, ...] = ()
+    hardware_compatibility: str = "none"
 
     @property
     def name(self) -> str:
@@ -34,21 +36,34 @@ class Choice:
         return self.target.name if self.target else "cpu"
 
 
-def choose(gpu: str | None, backend: str, precision: str) -> Choice:
+def choose(
+    gpu: str | None, backend: str, precision: str, hardware_compatibility: str = "none"
+) -> Choice:
     """Choose the backend for ``gpu`` (None: the CPU); ``backend`` may be "auto".
 
     Raises:
-        ExportError: unknown names; a precision or a target that the backend does not have.
+        ExportError: unknown names; a precision, a target or a compatibility that the backend does
+            not have.
         BackendError: the backend that was asked for is not installed.
     """
-    if backend not in ("auto", *BACKENDS):
+    for what, value, known in (
+        ("backend", backend, ("auto", *BACKENDS)),
+        ("precision", precision, ("auto", *PRECISIONS)),
+        ("hardware compatibility", hardware_compatibility, HARDWARE_COMPATIBILITY),
+    ):
+        if value not in known:
+            raise ExportError(f"The {what} is {value!r}; expected one of {', '.join(known)}.")
+    choice = _choose(gpu, backend, precision)
+    if hardware_compatibility != "none" and choice.backend != "tensorrt":
         raise ExportError(
-            f"The backend is {backend!r}; expected one of auto, {', '.join(BACKENDS)}."
+            f"Engines for other GPUs as well ({hardware_compatibility}) are made by TensorRT; this "
+            f"export takes {choice.backend}. Use --backend tensorrt, or --hardware-compatibility "
+            "none."
         )
-    if precision not in ("auto", *PRECISIONS):
-        raise ExportError(
-            f"The precision is {precision!r}; expected one of auto, {', '.join(PRECISIONS)}."
-        )
+    return replace(choice, hardware_compatibility=hardware_compatibility)
+
+
+def _choose(gpu: str | None, backend: str, precision: str) -> Choice:
     if gpu is None:
         return _choose_cpu(backend, precision)
     target = find_target(gpu)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mbert.errors import MbertError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS
-from mbert.runtime.manifest import BACKENDS, PRECISIONS, Engine, Manifest
+from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS, Engine, Manifest
 from mbert.steps import Steps
 
 from .pipeline import convert
@@ -52,6 +52,12 @@ from .targets import TARGETS
     default="auto",
     help="Default: fp32 on a CPU; on a GPU fp16, or bf16 where fp16 would overflow.",
 )
+@click.option(
+    "--hardware-compatibility",
+    type=click.Choice(HARDWARE_COMPATIBILITY),
+    default="none",
+    help="Which other GPUs TensorRT's engine is for. Default: none, the fastest.",
+)
 @click.option("--max-tokens", type=click.IntRange(1), help="Of one call, all sequences together.")
 @click.option("--max-sequence-length", type=click.IntRange(1), help="Default: the checkpoint's.")
 @click.option(
@@ -71,6 +77,7 @@ def main(
     output: Path,
     backend: str,
     precision: str,
+    hardware_compatibility: str,
     max_tokens: int | None,
     max_sequence_length: int | None,
     calibration: Path | None,
@@ -96,6 +103,7 @@ def main(
             gpu=gpu,
             backend=backend,
             precision=precision,
+            hardware_compatibility=hardware_compatibility,
             task=task,
             max_tokens=max_tokens,
             max_sequence_length=max_sequence_length,
@@ -104,6 +112,7 @@ def main(
             force=force,
             progress=steps,
             tell=steps.say,
+            advance=steps.advance,
         )
     except MbertError as error:
         raise click.ClickException(str(error)) from error

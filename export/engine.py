@@ -7,22 +7,22 @@ from pathlib import Path
 
 from mbert.errors import ExportError
 from mbert.model import ModelConfig
-from mbert.runtime.backends import tensorrt, tensorrt_rtx
+from mbert.runtime.backends import tensorrt_load
+from mbert.runtime.backends.build_process import Progress
 from mbert.runtime.bundle import MODEL
-from mbert.runtime.manifest import Engine, Limits
-from mbert.runtime.profiles import profiles_for, symbols_of
+from mbert.runtime.manifest import Engine, Limits, symbols_of
+from mbert.runtime.profiles import profiles_for
 
 from .choice import Choice
 from .graph import Graph
 from .padded import tokens_multiple
 
 ENGINES = "engines"
-_BUILDERS = {"tensorrt": tensorrt.build, "tensorrt-rtx": tensorrt_rtx.build}
 
 
 def plan_engine(choice: Choice, config: ModelConfig, graph: Graph, limits: Limits) -> Engine | None:
     """The engine of the bundle before it is built; None where the backend has none."""
-    if choice.backend not in _BUILDERS or choice.target is None:
+    if choice.backend == "onnxruntime" or choice.target is None:
         return None
     multiple = tokens_multiple([layer.window for layer in config.layers])
     return Engine(
@@ -31,10 +31,13 @@ def plan_engine(choice: Choice, config: ModelConfig, graph: Graph, limits: Limit
         builder=None,
         profiles=profiles_for(symbols_of(graph.inputs), limits, multiple),
         tokens_multiple=multiple,
+        hardware_compatibility=choice.hardware_compatibility,
     )
 
 
-def build(choice: Choice, engine: Engine, folder: Path, layers: int) -> Engine:
+def build(
+    choice: Choice, engine: Engine, folder: Path, layers: int, progress: Progress | None
+) -> Engine:
     """Build ``engine`` from the model in ``folder``.
 
     Raises:
@@ -43,12 +46,7 @@ def build(choice: Choice, engine: Engine, folder: Path, layers: int) -> Engine:
     """
     name = f"{ENGINES}/{choice.backend}-{choice.name}.engine"
     (folder / ENGINES).mkdir()
-    report = _BUILDERS[choice.backend](
-        folder / MODEL,
-        folder / name,
-        compute_capability=engine.compute_capability,
-        profiles=engine.profiles,
-    )
+    report = tensorrt_load.build(choice.backend, folder / MODEL, folder / name, engine, progress)
     # In parts, attention would hold scores of every pair of tokens: slow, and beyond any memory.
     if report.fused_attention != (layers,) * len(engine.profiles):
         raise ExportError(

@@ -46,7 +46,9 @@ def _form(choice: Choice) -> tuple[int, Callable[[ir.Model], None]]:
         return padded.OPSET, padded.to_padded
     if choice.backend == "tensorrt":
         return _GPU_OPSET, _address_plugins
-    return (_GPU_OPSET if choice.target else operators.OPSET), attach_functions
+    if choice.target is not None:
+        return _GPU_OPSET, _finish_for_cuda
+    return operators.OPSET, attach_functions
 
 
 def _address_plugins(model: ir.Model) -> None:
@@ -59,3 +61,15 @@ def _address_plugins(model: ir.Model) -> None:
             node.attributes["plugin_version"] = ir.AttrString(
                 "plugin_version", str(operators.OPERATOR_VERSION)
             )
+
+
+def _finish_for_cuda(model: ir.Model) -> None:
+    """Attach the bodies, and cast the output to float32: numpy has no bfloat16 to give back."""
+    attach_functions(model)
+    output = model.graph.outputs[0]
+    node = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value})
+    node.outputs[0].name, output.name = output.name, f"{output.name}_reduced"
+    node.outputs[0].shape = output.shape
+    node.outputs[0].dtype = ir.DataType.FLOAT
+    model.graph.append(node)
+    model.graph.outputs[0] = node.outputs[0]

@@ -130,7 +130,7 @@ class _Writer:
     ) -> Sequence[ir.Value]:
         node = ir.node(function, inputs, attributes, domain=_DOMAIN, num_outputs=outputs)
         self._graph.insert_before(before, node)
-        return node.outputs
+        return list(node.outputs)
 
 
 def _input(name: str, dtype: DataType, *shape: int | str) -> ir.Value:

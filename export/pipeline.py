@@ -32,6 +32,7 @@ Progress = Callable[[str], AbstractContextManager[object]]
 
 # Told to the user while the export goes on.
 Tell = Callable[[str], None]
+Advance = Callable[[str, float], None]
 
 # Tokens of one call of the graph at the most: a bound on memory, not a preference.
 MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
@@ -46,6 +47,7 @@ def convert(
     gpu: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
+    hardware_compatibility: str = "none",
     task: str | None = None,
     max_tokens: int | None = None,
     max_sequence_length: int | None = None,
@@ -54,6 +56,7 @@ def convert(
     force: bool = False,
     progress: Progress | None = None,
     tell: Tell | None = None,
+    advance: Advance | None = None,
 ) -> Manifest:
     """Export a checkpoint to a bundle for one target, and verify it.
 
@@ -64,6 +67,8 @@ def convert(
         backend: "onnxruntime", "tensorrt", "tensorrt-rtx", or "auto".
         precision: "fp32", "fp16" or "bf16" (GPUs), or "auto": fp32 on the CPU, on a GPU fp16
             where the activations fit and else bf16.
+        hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
+            "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
         task: feature-extraction, fill-mask or text-classification; None: what the checkpoint was
             saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
@@ -74,6 +79,8 @@ def convert(
         force: replace an existing bundle.
         progress: called with the name of each step; returns a context manager around it.
         tell: called with what was chosen, and why.
+        advance: called while an engine is built, with what is being done and the part that is
+            done, 0 to 1.
 
     Returns:
         The manifest of the bundle, its verification record included.
@@ -88,7 +95,7 @@ def convert(
     say: Tell = tell or (lambda text: None)
     destination = Path(output)
     check_destination(destination, force)
-    choice = choose(gpu, backend, precision)
+    choice = choose(gpu, backend, precision, hardware_compatibility)
     if calibration is not None and choice.target is None:
         raise ExportError("Calibration is for float16 on GPUs. Name one with --gpu.")
     for reason in choice.reasons:
@@ -108,9 +115,9 @@ def convert(
         with step("measure the activations"):
             measured = _calibrate(model, source, limits, calibration)
         against = against_float16(measured, model)
-        settled, reason = choose_precision(precision, choice, against)
-        if reason is not None:
-            say(reason)
+        settled, why = choose_precision(precision, choice, against)
+        if why is not None:
+            say(why)
     with step("run PyTorch"):
         reference = _reference(model, chosen, source.config, limits, settled)
     with bundle_folder(destination, force) as folder:
@@ -128,7 +135,7 @@ def convert(
         del model
         if engine is not None and choice.builds_now:
             with step(f"build the engine with {choice.backend}"):
-                engine = build(choice, engine, folder, len(source.config.layers))
+                engine = build(choice, engine, folder, len(source.config.layers), advance)
         with step("finish the bundle"):
             manifest = _manifest(source, chosen, choice, settled, limits, graph)
             manifest = replace(

@@ -119,9 +119,8 @@ def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> d
     def padded() -> Run:
         assert engine is not None
         session = OnnxRuntimeSession(model, operators="functions")
-        rows = str(graph.outputs[0].shape[0])
         return lambda batch: compute(
-            batch, engine, graph.inputs, rows, lambda call: session.run(call.feeds)[0]
+            batch, engine, graph.inputs, graph.outputs[0], lambda call: session.run(call.feeds)[0]
         )
 
     if backend == "tensorrt-rtx":

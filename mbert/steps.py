@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ class Steps:
     def __init__(self, quiet: bool = False) -> None:
         """Print, unless ``quiet``."""
         self._quiet = quiet
+        self._step = ""
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Run one step."""
         start = time.perf_counter()
+        self._step = name
         self._print(f"{name} ...", nl=False)
         try:
             yield
@@ -32,6 +35,11 @@ class Steps:
             raise
         self.seconds[name] = time.perf_counter() - start
         self._print(click.style(f" {self.seconds[name]:.1f} s", dim=True))
+
+    def advance(self, doing: str, part: float) -> None:
+        """Show how far the step is, on a terminal."""
+        if sys.stderr.isatty():
+            self._print(f"\r{self._step} ... {part:4.0%} ", nl=False)
 
     def say(self, text: str) -> None:
         """Print a line between steps."""

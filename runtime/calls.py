@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
-from .manifest import Engine, TensorSpec
+from .manifest import Engine, TensorSpec, symbols_of
 from .packing import Int32Array
-from .profiles import bucket, choose, symbols_of
+from .profiles import bucket, choose, shape_at
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -94,35 +94,33 @@ def compute(
     batch: Mapping[str, Int32Array],
     engine: Engine,
     inputs: Sequence[TensorSpec],
-    rows: str,
+    output: TensorSpec,
     run: Callable[[Call], NDArray[Any]],
-) -> NDArray[Any]:
-    """Run the calls of ``batch`` and put their rows together; rows of slack tokens are zeros.
+) -> NDArray[np.float32]:
+    """Run the calls of ``batch`` and put their rows together, in float32.
+
+    Rows of slack tokens, and of masks on them, are zeros.
 
     Args:
-        batch: as in :func:`plan`, with at least one sequence.
+        batch: as in :func:`plan`.
         engine: as in :func:`plan`.
         inputs: as in :func:`plan`.
-        rows: as in :func:`plan`.
-        run: computes one call; its array has the size that the call's sizes say.
+        output: the engine's.
+        run: computes one call; its array has the size that the call's sizes say. It is read before
+            the next call.
 
     Raises:
-        InputError: as in :func:`plan`, and for a batch of no sequence.
+        InputError: as in :func:`plan`.
     """
-    count = {
+    counts = {
         "tokens": batch["input_ids"].size,
         "sequences": batch["cu_seqlens"].size - 1,
         "masks": batch.get("mask_positions", np.zeros(0)).size,
-    }[rows]
-    output: NDArray[Any] | None = None
-    for call in plan(batch, engine, inputs, rows):
-        result = run(call)
-        if output is None:
-            output = np.zeros((count, *result.shape[1:]), result.dtype)
-        output[call.rows] = result[: call.count]
-    if output is None:
-        raise InputError("The batch has no sequence; a GPU's engine needs at least one.")
-    return output
+    }
+    computed = np.zeros(shape_at(output, counts), np.float32)
+    for call in plan(batch, engine, inputs, str(output.shape[0])):
+        computed[call.rows] = run(call)[: call.count]
+    return computed
 
 
 def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -> Iterator[_Part]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ FORMAT_VERSION = 2
 TASKS = ("feature-extraction", "fill-mask", "text-classification")
 # Version of each operator's contract that this runtime computes.
 OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
+HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 _SINCE_FORMAT_2 = ("engine", "calibration")
@@ -28,6 +31,12 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+
+def symbols_of(specs: Iterable[TensorSpec]) -> set[str]:
+    """The symbols in the shapes of ``specs``; a dimension may be ``symbol + number``."""
+    named = (dim for spec in specs for dim in spec.shape if isinstance(dim, str))
+    return {dim.partition(" + ")[0] for dim in named}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,9 @@ class Engine:
         profiles: smallest first.
         activation_bytes: what each profile needs beside the weights, as the builder reported.
         tokens_multiple: what the number of tokens of a call, and a padded length, is a multiple of.
+        hardware_compatibility: of TensorRT: "none", the very GPU that it was built on;
+            "same-compute-capability"; "ampere-plus", any GPU of 8.0 or newer. The last two may
+            cost speed.
     """
 
     file: str | None
@@ -74,6 +86,7 @@ class Engine:
     profiles: tuple[Profile, ...]
     activation_bytes: tuple[int, ...] = ()
     tokens_multiple: int = 1
+    hardware_compatibility: str = "none"
 
 
 @dataclass(frozen=True)
@@ -167,9 +180,9 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     for key, known in (("backend", BACKENDS), ("precision", PRECISIONS)):
         if raw[key] not in known:
             raise ValueError(f"{key} is {raw[key]!r}, expected one of {', '.join(known)}")
-    if values["engine"] is not None:
-        values["engine"] = _engine(values["engine"])
     values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
+    if values["engine"] is not None:
+        values["engine"] = _engine(values["engine"], values["inputs"], raw["files"])
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     counted = values["outputs"][0].shape
@@ -186,19 +199,28 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     return Manifest(**values)
 
 
-def _engine(entry: dict[str, Any]) -> Engine:
+def _engine(
+    entry: dict[str, Any], inputs: tuple[TensorSpec, ...], files: Collection[str]
+) -> Engine:
+    symbols = symbols_of(inputs)
     profiles = tuple(
         Profile(str(profile["name"]), {key: _range(key, r) for key, r in profile["ranges"].items()})
         for profile in entry["profiles"]
     )
-    if not profiles:
-        raise ValueError("engine.profiles is empty")
+    if not profiles or any(set(profile.ranges) != symbols for profile in profiles):
+        raise ValueError(f"engine.profiles have not the symbols of the inputs, {sorted(symbols)}")
     _natural("engine.tokens_multiple", entry["tokens_multiple"], 1)
-    known = {
-        key: entry[key] for key in ("file", "compute_capability", "builder", "tokens_multiple")
-    }
+    if not re.fullmatch(r"\d+\.\d", entry["compute_capability"]):
+        raise ValueError(f"engine.compute_capability is {entry['compute_capability']!r}")
+    if entry["hardware_compatibility"] not in HARDWARE_COMPATIBILITY:
+        raise ValueError(f"engine.hardware_compatibility is {entry['hardware_compatibility']!r}")
+    if entry["file"] is not None and entry["file"] not in files:
+        raise ValueError(f"engine.file is {entry['file']!r}, which is not one of the files")
+    plain = ("file", "compute_capability", "builder", "tokens_multiple", "hardware_compatibility")
     return Engine(
-        **known, profiles=profiles, activation_bytes=tuple(map(int, entry["activation_bytes"]))
+        **{key: entry[key] for key in plain},
+        profiles=profiles,
+        activation_bytes=tuple(map(int, entry["activation_bytes"])),
     )
 
 

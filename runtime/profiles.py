@@ -6,7 +6,7 @@ attention is padded (docs/operators.md), groups and length.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .manifest import Limits, Profile, TensorSpec
 
@@ -62,12 +62,6 @@ def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
 def shape_at(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """The shape of an input or output; a dimension is a number, a symbol or ``symbol + number``."""
     return tuple(_dimension(dimension, sizes) for dimension in spec.shape)
-
-
-def symbols_of(specs: Iterable[TensorSpec]) -> set[str]:
-    """The symbols in the shapes of ``specs``."""
-    named = (dim for spec in specs for dim in spec.shape if isinstance(dim, str))
-    return {dim.partition(" + ")[0] for dim in named}
 
 
 def bucket(size: int, multiple: int = 1) -> int:

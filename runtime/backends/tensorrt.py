@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mbert.errors import BackendError
 from mbert.plugins import tensorrt_library
@@ -19,8 +19,6 @@ from . import cuda
 from .build_process import BuildReport, BuildRequest, Progress, build_in_child
 from .tensorrt_api import Contexts, Library
 from .tensorrt_build import build_engine
-
-HardwareCompatibility = Literal["none", "same-compute-capability", "ampere-plus"]
 
 LIBRARY = Library(
     title="TensorRT",
@@ -48,7 +46,7 @@ def build(
     compute_capability: str,
     profiles: Sequence[Profile],
     progress: Progress | None = None,
-    hardware_compatibility: HardwareCompatibility = "none",
+    hardware_compatibility: str = "none",
 ) -> BuildReport:
     """Build an engine on the GPU that it is to run on, or on one like it.
 
@@ -61,8 +59,7 @@ def build(
         compute_capability: of the GPU that it is to run on, "8.9".
         profiles: ranges of the sizes, smallest first.
         progress: called with what is being done and the part of the whole that is done, 0 to 1.
-        hardware_compatibility: "same-compute-capability": any GPU of the same one, not only this
-            model; "ampere-plus": any of 8.0 or newer. Either may cost speed.
+        hardware_compatibility: see :class:`mbert.runtime.manifest.Engine`.
 
     Raises:
         BackendError: TensorRT, the plugins or the GPU are missing, or TensorRT refuses the model.

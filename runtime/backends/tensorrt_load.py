@@ -14,7 +14,7 @@ from mbert.errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..manifest import Engine
 from . import tensorrt, tensorrt_rtx
-from .build_process import BuildReport
+from .build_process import BuildReport, Progress
 from .cuda import Device, Stream
 from .engine_cache import cached_engine, engine_key, runtime_cache_file
 from .tensorrt_api import Contexts, Library
@@ -39,11 +39,39 @@ _BACKENDS = {
 }
 
 
+def build(
+    backend: str, model: Path, path: Path, engine: Engine, progress: Progress | None = None
+) -> BuildReport:
+    """Build ``engine`` from the ONNX file ``model`` into the file ``path``, whole or not at all.
+
+    Args:
+        backend: "tensorrt" or "tensorrt-rtx".
+        model: in the form that the backend takes.
+        path: the engine's file.
+        engine: what it is for.
+        progress: called with what is being done and the part of the whole that is done, 0 to 1.
+
+    Raises:
+        BackendError: the backend is missing, cannot build for that GPU here, or refuses the model.
+    """
+    options = {}
+    if backend == "tensorrt":
+        options["hardware_compatibility"] = engine.hardware_compatibility
+    return _BACKENDS[backend].build(
+        model,
+        path,
+        compute_capability=engine.compute_capability,
+        profiles=engine.profiles,
+        progress=progress,
+        **options,
+    )
+
+
 def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
     """Load the engine of ``bundle``, building it first if it was not exported with one.
 
     Raises:
-        BundleError: the manifest describes no engine, or one outside of the bundle.
+        BundleError: the manifest describes no engine.
         BackendError: a GPU of another kind, a library that is missing or of another version, or an
             engine that it refuses.
     """
@@ -52,11 +80,6 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
         raise BundleError(
             f"{bundle.folder} is for {bundle.manifest.backend}, but its manifest describes no "
             "engine. Export again."
-        )
-    if engine.file is not None and engine.file not in bundle.manifest.files:
-        raise BundleError(
-            f"The engine of {bundle.folder} is {engine.file!r}, which is not among the files of "
-            "the bundle. Export again."
         )
     backend = _BACKENDS[bundle.manifest.backend]
     _check_capability(bundle, engine, gpu)
@@ -68,7 +91,7 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
             path = bundle.folder / engine.file
         else:
             what = f"the {backend.library.title} engine of {bundle.folder} for {gpu.name}"
-            path = cached_engine(key, _builder(bundle, engine, backend), what, temporary)
+            path = cached_engine(key, lambda path: _build(bundle, engine, path), what, temporary)
         stream = Stream(gpu.index)
         try:
             return TensorRTSession(
@@ -85,22 +108,22 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
             raise
 
 
-def _builder(bundle: Bundle, engine: Engine, backend: _Backend) -> Callable[[Path], object]:
-    return lambda path: backend.build(
+def _build(bundle: Bundle, engine: Engine, path: Path) -> None:
+    build(
+        bundle.manifest.backend,
         bundle.model,
         path,
-        compute_capability=engine.compute_capability,
-        profiles=engine.profiles,
-        progress=lambda doing, part: _log.info("%s: %.0f%%", doing, 100 * part),
+        engine,
+        lambda doing, part: _log.info("%s: %.0f%%", doing, 100 * part),
     )
 
 
 def _check_capability(bundle: Bundle, engine: Engine, device: Device) -> None:
     if device.compute_capability == engine.compute_capability:
         return
-    # TensorRT can make engines for all GPUs from 8.0 on; it says itself when this is none.
     least = min(_number(device.compute_capability), _number(engine.compute_capability))
-    if bundle.manifest.backend == "tensorrt" and engine.file is not None and least >= (8, 0):
+    built = engine.file is not None
+    if built and engine.hardware_compatibility == "ampere-plus" and least >= (8, 0):
         return
     raise BackendError(
         f"{bundle.folder} was exported for {bundle.manifest.target}, compute capability "

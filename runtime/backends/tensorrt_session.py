@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
-from ..calls import Call, plan
+from ..calls import Call, compute
 from ..manifest import Engine, Manifest
-from ..packing import Int32Array
-from ..profiles import shape_at
 from .buffers import Slot, as_float32, capacity, lay_out, span
 from .cuda import Stream
 from .recent import Recent
@@ -113,20 +111,17 @@ class TensorRTSession:
         Raises:
             BackendError: closed, or the GPU failed.
         """
-        counts = {
-            "tokens": inputs["input_ids"].size,
-            "sequences": inputs["cu_seqlens"].size - 1,
-            "masks": inputs.get("mask_positions", np.zeros(0)).size,
-        }
-        output = np.zeros(shape_at(self._output, counts), np.float32)
-        batch: dict[str, Int32Array] = dict(inputs)
-        calls = list(plan(batch, self._engine, self._inputs, str(self._output.shape[0])))
         with self._lock:
             if not self._open:
                 raise BackendError("The model has been closed. Load it again.")
             self._stream.make_current()
-            for call in calls:
-                output[call.rows] = as_float32(self._run(call)[: call.count])
+            output = compute(
+                inputs,
+                self._engine,
+                self._inputs,
+                self._output,
+                lambda call: as_float32(self._run(call)[: call.count]),
+            )
         return [output]
 
     def close(self) -> None:

@@ -95,6 +95,16 @@ def test_what_does_not_go_together_is_refused(
         choose(gpu, backend, precision)
 
 
+def test_compatible_engines_are_tensorrts(installed: Any) -> None:
+    installed(tensorrt=True, rtx=True, gpus={"8.9"})
+    choice = choose("l4", "auto", "auto", "ampere-plus")
+    assert (choice.backend, choice.hardware_compatibility) == ("tensorrt", "ampere-plus")
+    with pytest.raises(ExportError, match=r"made by TensorRT; this export takes tensorrt-rtx"):
+        choose("l4", "tensorrt-rtx", "auto", "ampere-plus")
+    with pytest.raises(ExportError, match="hardware compatibility is 'all'; expected one of none"):
+        choose("l4", "tensorrt", "auto", "all")
+
+
 def test_the_cpu_is_the_default() -> None:
     choice = choose(None, "auto", "auto")
     assert (choice.name, choice.backend, choice.builds_now) == ("cpu", "onnxruntime", False)

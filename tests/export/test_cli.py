@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mbert.export.cli import main
+from mbert.export.targets import TARGETS
 from mbert.runtime.bundle import open_bundle
 from support.checkpoints import edit_config
 from support.exports import STEPS, listed
@@ -54,6 +55,58 @@ def test_the_command_prints_a_summary(
         assert step in progress
 
 
+def test_a_gpu_bundle_says_that_its_engine_was_not_run(
+    command: Callable[..., tuple[int, str, str]],
+    checkpoint: Path,
+    tmp_path: Path,
+    small_batch: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ("--max-tokens", 512, "-o", tmp_path / "l4")
+    status, shown, progress = command(checkpoint, "--gpu", "l4", *arguments)
+    assert status == 0
+    assert "l4, fp16, tensorrt-rtx" in shown
+    assert "3 profiles" in shown
+    assert "built, not run" in shown
+    assert "error, standard operators, fp16" in shown
+    assert "TensorRT-RTX, which builds on any machine" in progress
+    assert "build the engine with tensorrt-rtx" in progress
+
+
+def test_an_engine_for_later_is_announced(
+    command: Callable[..., tuple[int, str, str]],
+    checkpoint: Path,
+    tmp_path: Path,
+    small_batch: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, shown, progress = command(checkpoint, "--gpu", "h100", "-o", tmp_path / "h100")
+    assert status == 0
+    assert "built at first load, on a GPU of compute capability 9.0" in shown
+    assert "The engine is built when the bundle is first loaded on its GPU." in progress
+
+
+def test_the_gpus_are_listed(
+    command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    status, shown, _ = command("--list-gpus")
+    assert status == 0
+    for target in TARGETS.values():
+        assert target.name in shown
+        assert target.compute_capability in shown
+
+
+def test_two_targets_are_one_too_many(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path
+) -> None:
+    status, _, errors = command(checkpoint, "--cpu", "--gpu", "l4", "-o", tmp_path / "x")
+    assert status == 2
+    assert "--cpu and --gpu are two targets" in errors
+
+
 def test_quiet_prints_nothing(
     command: Callable[..., tuple[int, str, str]], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +135,8 @@ def test_an_error_is_one_line(
         ((tmp_path / "absent" / "x", "-o", tmp_path / "x"), "neither a folder nor"),
         ((checkpoint, "-o", tmp_path / "taken"), "taken exists"),
         ((checkpoint, "-o", tmp_path / "no" / "x"), "is not a folder"),
+        ((checkpoint, "--gpu", "l5", "-o", tmp_path / "x"), "Did you mean l4"),
+        ((checkpoint, "--gpu", "t4", "--precision", "bf16", "-o", tmp_path / "x"), "no bfloat16"),
         ((checkpoint, "--task", "text-classification", "-o", tmp_path / "x"), "classifier.weight"),
     ):
         status, shown, errors = command(*arguments, "--quiet")

@@ -56,7 +56,8 @@ def attend(
         "input_ids": np.zeros(inputs["qkv"].shape[0], np.int32),
         "cu_seqlens": inputs["cu_seqlens"],
     }
-    return compute(batch, engine, INPUTS, "tokens", one)
+    output = TensorSpec("context", "float32", ("tokens", case.num_heads * case.head_dim))
+    return compute(batch, engine, INPUTS, output, one)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.lengths], ids=lambda case: case.id)

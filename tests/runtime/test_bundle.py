@@ -163,7 +163,9 @@ def test_a_format_that_is_no_number_is_refused(copied: Path, version: object) ->
 def test_a_newer_format_is_refused_whatever_it_holds(copied: Path) -> None:
     newer = {"format_version": FORMAT_VERSION + 1, "mbert_version": "9.1", "unheard": "of"}
     rewrite(copied, newer)
-    with pytest.raises(BundleError, match=r"format 2, written by mbert 9\.1; .*Update mbert"):
+    with pytest.raises(
+        BundleError, match=rf"format {FORMAT_VERSION + 1}, written by mbert 9\.1; .*Update mbert"
+    ):
         open_bundle(copied)
 
 
@@ -183,8 +185,38 @@ KEYS = (
     "problem_type",
     "special_tokens",
     "source",
+    "engine",
+    "calibration",
     "files",
 )
+
+
+PROFILE = {"name": "all", "ranges": {"tokens": [1, 2, 3], "sequences": [1, 1, 1]}}
+SWAPPED = {"tokens": [3, 2, 1], "sequences": [1, 1, 1]}
+ENGINE = {
+    "file": None,
+    "compute_capability": "8.9",
+    "builder": None,
+    "profiles": [PROFILE],
+    "activation_bytes": [],
+    "tokens_multiple": 64,
+    "hardware_compatibility": "none",
+}
+
+
+def test_a_manifest_with_an_engine_is_read(copied: Path) -> None:
+    rewrite(copied, {**manifest_of(copied), "engine": ENGINE})
+    engine = open_bundle(copied).manifest.engine
+    assert engine is not None
+    assert engine.profiles[0].ranges == {"tokens": (1, 2, 3), "sequences": (1, 1, 1)}
+
+
+def test_the_first_format_is_read(copied: Path) -> None:
+    """Written before there were engines."""
+    raw = {**manifest_of(copied), "format_version": 1}
+    del raw["engine"], raw["calibration"]
+    rewrite(copied, raw)
+    assert open_bundle(copied).manifest.engine is None
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -221,6 +253,16 @@ def test_a_manifest_that_lacks_an_entry_is_refused(copied: Path, key: str) -> No
         ("outputs", []),
         ("special_tokens", []),
         ("special_tokens", {"mask": "3"}),
+        ("engine", {}),
+        ("engine", {**ENGINE, "profiles": []}),
+        ("engine", {**ENGINE, "profiles": [{"name": "a", "ranges": {"tokens": [1, 2, 3]}}]}),
+        ("engine", {**ENGINE, "profiles": [{**PROFILE, "ranges": SWAPPED}]}),
+        ("engine", {**ENGINE, "compute_capability": "8"}),
+        ("engine", {**ENGINE, "tokens_multiple": 0}),
+        ("engine", {**ENGINE, "file": "engines/absent.engine"}),
+        ("engine", {**ENGINE, "hardware_compatibility": "all"}),
+        ("backend", "openvino"),
+        ("precision", "int3"),
         ("task", "translation"),
         ("task", 3),
     ],

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbert.runtime.manifest import Limits, Profile, TensorSpec
-from mbert.runtime.profiles import bucket, choose, profiles_for, round_up, shape_at, symbols_of
+from mbert.runtime.manifest import Limits, Profile, TensorSpec, symbols_of
+from mbert.runtime.profiles import bucket, choose, profiles_for, round_up, shape_at
 
 PACKED = {"tokens", "sequences"}
 PADDED = {"tokens", "groups", "length", "masks"}

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from mbert.runtime.bundle import file_sha256
-from mbert.runtime.manifest import Engine, FileEntry, Limits, Manifest, TensorSpec
-from mbert.runtime.profiles import profiles_for, symbols_of
+from mbert.runtime.manifest import Engine, FileEntry, Limits, Manifest, TensorSpec, symbols_of
+from mbert.runtime.profiles import profiles_for
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT
 

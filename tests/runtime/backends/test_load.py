@@ -201,7 +201,7 @@ def test_an_engine_outside_of_the_bundle(
     assert manifest.engine is not None
     changed = replace(manifest, engine=replace(manifest.engine, file=file))
     (bundle / "manifest.json").write_text(changed.to_json())
-    with pytest.raises(BundleError, match="not among the files of the bundle"):
+    with pytest.raises(BundleError, match="which is not one of the files"):
         mbert.load(bundle)
 
 
