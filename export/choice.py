@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mbert.errors import BackendError, ExportError
+from mbert.plugins import tensorrt_library
 from mbert.runtime.backends import tensorrt, tensorrt_rtx
-from mbert.runtime.backends.cuda import local_capabilities
+from mbert.runtime.backends.cuda import Device, local_devices
 from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS
 
-from .targets import Target, find_target
+from .targets import Target, find_target, target_of_card
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Choice:
         builds_now: whether an engine is built during the export.
         reasons: sentences for the user.
         hardware_compatibility: see :class:`mbert.runtime.manifest.Engine`.
+        device: index of a GPU here that is the target; None where there is none.
     """
 
     target: Target | None
@@ -29,6 +31,7 @@ class Choice:
     builds_now: bool
     reasons: tuple[str, ...] = ()
     hardware_compatibility: str = "none"
+    device: int | None = None
 
     @property
     def name(self) -> str:
@@ -53,41 +56,19 @@ def choose(
     ):
         if value not in known:
             raise ExportError(f"The {what} is {value!r}; expected one of {', '.join(known)}.")
-    choice = _choose(gpu, backend, precision)
-    if hardware_compatibility != "none" and choice.backend != "tensorrt":
+    if gpu is None:
+        choice = _choose_cpu(backend, precision)
+    else:
+        choice = _choose_gpu(find_target(gpu), backend, precision, hardware_compatibility)
+    if hardware_compatibility != "none" and not (
+        choice.backend == "tensorrt" and choice.builds_now
+    ):
         raise ExportError(
-            f"Engines for other GPUs as well ({hardware_compatibility}) are made by TensorRT; this "
-            f"export takes {choice.backend}. Use --backend tensorrt, or --hardware-compatibility "
-            "none."
+            f"Engines for other GPUs as well ({hardware_compatibility}) are built by TensorRT on a "
+            f"GPU. {' '.join(choice.reasons)} Use --hardware-compatibility none, or export where "
+            "such a GPU is."
         )
     return replace(choice, hardware_compatibility=hardware_compatibility)
-
-
-def _choose(gpu: str | None, backend: str, precision: str) -> Choice:
-    if gpu is None:
-        return _choose_cpu(backend, precision)
-    target = find_target(gpu)
-    if precision == "bf16" and not target.has_bfloat16:
-        raise ExportError(
-            f"{target.name} (compute capability {target.compute_capability}) has no bfloat16; "
-            "it begins with 8.0. Use --precision fp16."
-        )
-    if backend == "auto":
-        return _choose_automatically(target, precision)
-    if backend == "tensorrt-rtx":
-        if (missing := tensorrt_rtx.available()) is not None:
-            raise BackendError(missing)
-        if (unsuited := _unsuited_for_rtx(target, precision)) is not None:
-            raise ExportError(f"{unsuited} Use --backend tensorrt.")
-        return Choice(target, backend, True, _about_rtx(target))
-    if backend == "tensorrt" and (refusal := _tensorrt_refusal(target)) is None:
-        return Choice(target, backend, True)
-    if backend == "tensorrt":
-        return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",))
-    return Choice(target, backend, False)
-
-
-_AT_FIRST_LOAD = "The engine is built when the bundle is first loaded on its GPU."
 
 
 def _choose_cpu(backend: str, precision: str) -> Choice:
@@ -98,30 +79,63 @@ def _choose_cpu(backend: str, precision: str) -> Choice:
     return Choice(None, "onnxruntime", False)
 
 
-def _choose_automatically(target: Target, precision: str) -> Choice:
-    refusal = _tensorrt_refusal(target)
+def _choose_gpu(target: Target, backend: str, precision: str, compatibility: str) -> Choice:
+    if precision == "bf16" and not target.has_bfloat16:
+        raise ExportError(
+            f"{target.name} (compute capability {target.compute_capability}) has no bfloat16; "
+            "it begins with 8.0. Use --precision fp16."
+        )
+    here = _find_here(target, compatibility)
+    device = here.index if here else None
+    if backend == "onnxruntime":
+        return Choice(target, backend, False, device=device)
+    if backend == "tensorrt-rtx":
+        if (missing := tensorrt_rtx.available()) is not None:
+            raise BackendError(missing)
+        if (unsuited := _unsuited_for_rtx(target, precision)) is not None:
+            raise ExportError(f"{unsuited} Use --backend tensorrt.")
+        return Choice(target, backend, True, _about_rtx(target), device=device)
+    refusal = _tensorrt_refusal(target, here)
     if refusal is None:
-        return Choice(
-            target, "tensorrt", True, ("TensorRT: it is installed, and such a GPU is here.",)
-        )
-    missing = tensorrt_rtx.available()
-    unsuited = missing or _unsuited_for_rtx(target, precision)
+        reason = f"TensorRT: it is installed, and {here.name if here else 'such a GPU'} is here."
+        return Choice(target, "tensorrt", True, (reason,), device=device)
+    if backend == "tensorrt":
+        return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",), device=device)
+    unsuited = tensorrt_rtx.available() or _unsuited_for_rtx(target, precision)
     if unsuited is None:
-        return Choice(
-            target,
-            "tensorrt-rtx",
-            True,
-            (f"TensorRT-RTX, which builds on any machine: {refusal}", *_about_rtx(target)),
-        )
-    return Choice(target, "tensorrt", False, (f"TensorRT: {unsuited} {refusal} {_AT_FIRST_LOAD}",))
+        reason = f"TensorRT-RTX, which builds on any machine: {refusal}"
+        return Choice(target, "tensorrt-rtx", True, (reason, *_about_rtx(target)), device=device)
+    reason = f"TensorRT: {unsuited} {refusal} {_AT_FIRST_LOAD}"
+    return Choice(target, "tensorrt", False, (reason,), device=device)
 
 
-def _tensorrt_refusal(target: Target) -> str | None:
+_AT_FIRST_LOAD = (
+    "The engine is built when the bundle is first loaded on its GPU, by TensorRT and the plugins "
+    "of the mbert that is installed there."
+)
+
+
+def _find_here(target: Target, compatibility: str) -> Device | None:
+    """A GPU of this machine that the target's engine can be built on, and run."""
+    for device in local_devices():
+        same_card = target.figures is None or target_of_card(device.name) is target
+        if device.compute_capability == target.compute_capability and (
+            same_card or compatibility != "none"
+        ):
+            return device
+    return None
+
+
+def _tensorrt_refusal(target: Target, here: Device | None) -> str | None:
     """Say why TensorRT cannot build here; None when it can."""
     if tensorrt.available() is not None:
         return "TensorRT is not installed here."
-    if target.compute_capability not in local_capabilities():
-        return f"No GPU of compute capability {target.compute_capability} is here."
+    if here is None:
+        return f"No {target.name} is here."
+    try:
+        tensorrt_library()
+    except BackendError as error:
+        return str(error)
     return None
 
 
@@ -134,11 +148,11 @@ def _unsuited_for_rtx(target: Target, precision: str) -> str | None:
 
 
 def _about_rtx(target: Target) -> tuple[str, ...]:
-    if target.geforce:
+    if target.geforce or target.figures is None:
         return ()
     return (
-        f"NVIDIA lists GeForce and RTX cards for TensorRT-RTX; {target.name} is not on that list, "
-        "though its compute capability is.",
+        "NVIDIA's support matrix for TensorRT-RTX lists GeForce-class cards; "
+        f"{target.name} is not one.",
     )
 
 

@@ -131,7 +131,7 @@ def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
     table.add_row("task", manifest.task)
     table.add_row("target", f"{manifest.target}, {manifest.precision}, {manifest.backend}")
     if manifest.engine is not None:
-        table.add_row("engine", _engine_state(manifest.engine))
+        table.add_row("engine", _engine_state(manifest.engine, "gpu" in record))
     table.add_row(
         "model",
         f"{len(shape['layers'])} layers, hidden {shape['hidden_size']}, "
@@ -143,23 +143,30 @@ def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
             f"{check['max_abs_error']:.2e} (tolerance {record['tolerance']:.2e}, "
             f"largest value {record['largest_value']:.3g})",
         )
+    if "gpu" in record:
+        (check,) = record["gpu"]["checks"].values()
+        table.add_row(
+            f"error, on the GPU, {record['gpu']['precision']}",
+            f"{check['max_abs_error']:.2e} (tolerance {record['gpu']['tolerance']:.2e})",
+        )
     if "bf16" in record:
         table.add_row(
-            "error, PyTorch, bf16", f"{record['bf16']['pytorch_error']:.2e} (the graph was not run)"
+            "error, PyTorch, bf16",
+            f"{record['bf16']['pytorch_error']:.2e} (no bf16 graph runs on a CPU)",
         )
     table.add_row("size", f"{size / 1e6:.1f} MB")
     table.add_row("time", f"{seconds:.1f} s")
     return table
 
 
-def _engine_state(engine: Engine) -> str:
+def _engine_state(engine: Engine, was_run: bool) -> str:
     capability = f"compute capability {engine.compute_capability}"
     if engine.file is None:
         return f"none yet: built at first load, on a GPU of {capability}"
     activations = max(engine.activation_bytes, default=0) / 1e6
     return (
         f"{engine.builder} for {capability}, {len(engine.profiles)} profiles, up to "
-        f"{activations:.0f} MB of activations; built, not run"
+        f"{activations:.0f} MB of activations; built, {'and run' if was_run else 'not run'}"
     )
 
 

@@ -24,6 +24,7 @@ def plan_engine(choice: Choice, config: ModelConfig, graph: Graph, limits: Limit
     """The engine of the bundle before it is built; None where the backend has none."""
     if choice.backend == "onnxruntime" or choice.target is None:
         return None
+    # For packed engines as well: a tile of a matrix product has as many rows.
     multiple = tokens_multiple([layer.window for layer in config.layers])
     return Engine(
         file=None,
@@ -46,14 +47,21 @@ def build(
     """
     name = f"{ENGINES}/{choice.backend}-{choice.name}.engine"
     (folder / ENGINES).mkdir()
-    report = tensorrt_load.build(choice.backend, folder / MODEL, folder / name, engine, progress)
+    report = tensorrt_load.build(
+        choice.backend, folder / MODEL, folder / name, engine, progress, choice.device
+    )
     # In parts, attention would hold scores of every pair of tokens: slow, and beyond any memory.
-    if report.fused_attention != (layers,) * len(engine.profiles):
+    wanted = (layers,) * len(engine.profiles)
+    if report.fused_attention is not None and report.fused_attention != wanted:
         raise ExportError(
             f"{report.builder} fused the attention of {report.fused_attention} layers, by profile; "
             f"the model has {layers}. Use --backend tensorrt, and please report the checkpoint's "
             "config.json."
         )
     return replace(
-        engine, file=name, builder=report.builder, activation_bytes=report.activation_bytes
+        engine,
+        file=name,
+        builder=report.builder,
+        activation_bytes=report.activation_bytes,
+        gpu=report.gpu,
     )

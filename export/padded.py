@@ -40,7 +40,7 @@ def to_padded(model: ir.Model) -> None:
 
     ``cu_seqlens`` stays where sequences are pooled; new are ``positions`` int32 [tokens],
     ``pad_index`` int32 [groups, length], ``unpad_index`` int32 [tokens] and ``key_mask`` bool
-    [groups, 1, 1, length] (docs/operators.md).
+    [groups, 1, 1, length] (docs/engines.md).
     """
     graph = model.graph
     inputs = {

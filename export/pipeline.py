@@ -23,9 +23,9 @@ from mbert.runtime.manifest import MANIFEST, Limits, Manifest
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
-from .graph import Graph, write_graph
+from .graph import write_graph
 from .precision import Calibration, against_float16, calibrate, cast
-from .verify import Reference, make_reference, run_in, verify
+from .verify import Reference, make_reference, run_in, run_on_gpu, verify
 
 # Called with the name of each step; the step runs inside what it returns.
 Progress = Callable[[str], AbstractContextManager[object]]
@@ -107,6 +107,7 @@ def convert(
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
         _check_head_dim(source.config.head_dim, choice)
         limits = _limits(source.config, choice, max_tokens, max_sequence_length)
+        special_tokens = _special_tokens(source)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
     measured: Calibration | None = None
@@ -131,20 +132,40 @@ def convert(
             with step("write the model in bfloat16"):
                 record["bf16"] = _round_to_bfloat16(model, reference)
                 graph = write_graph(model, chosen, choice, folder)
+                reference = replace(
+                    reference, precision="bf16", own_error=record["bf16"]["pytorch_error"]
+                )
         # Freed before an engine is built.
         del model
         if engine is not None and choice.builds_now:
             with step(f"build the engine with {choice.backend}"):
                 engine = build(choice, engine, folder, len(source.config.layers), advance)
+        manifest = Manifest(
+            mbert_version=__version__,
+            task=chosen,
+            precision=settled,
+            target=choice.name,
+            backend=choice.backend,
+            operators=graph.operators,
+            model=_shape(source.config),
+            inputs=graph.inputs,
+            outputs=graph.outputs,
+            limits=limits,
+            special_tokens=special_tokens,
+            source={
+                "checkpoint": source.source,
+                "revision": source.revision,
+                "license": license_of(source.folder),
+            },
+            engine=engine,
+            calibration=measured.record() if measured else None,
+            **_of_task(source, chosen),
+        )
+        if choice.device is not None and (engine is None or engine.file is not None):
+            with step("run it on the GPU"):
+                record["gpu"] = verify(run_on_gpu(folder, manifest, choice.device), reference)
         with step("finish the bundle"):
-            manifest = _manifest(source, chosen, choice, settled, limits, graph)
-            manifest = replace(
-                manifest,
-                engine=engine,
-                calibration=measured.record() if measured else None,
-                verification=record,
-                files=list_files(folder),
-            )
+            manifest = replace(manifest, verification=record, files=list_files(folder))
             (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
@@ -182,31 +203,14 @@ def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]
     return {"pytorch_error": error, "verified_as": "fp32"}
 
 
-def _manifest(
-    source: Checkpoint, task: str, choice: Choice, precision: str, limits: Limits, graph: Graph
-) -> Manifest:
-    config = source.config
-    return Manifest(
-        mbert_version=__version__,
-        task=task,
-        precision=precision,
-        target=choice.name,
-        backend=choice.backend,
-        operators=graph.operators,
-        model=_shape(config),
-        inputs=graph.inputs,
-        outputs=graph.outputs,
-        limits=limits,
-        pooling=pooling_of(source.folder) if task == "feature-extraction" else None,
-        labels=config.id2label if task == "text-classification" else None,
-        problem_type=config.problem_type if task == "text-classification" else None,
-        special_tokens=_special_tokens(source),
-        source={
-            "checkpoint": source.source,
-            "revision": source.revision,
-            "license": license_of(source.folder),
-        },
-    )
+def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
+    """The entries of the manifest that belong to one task."""
+    classifies = task == "text-classification"
+    return {
+        "pooling": pooling_of(source.folder) if task == "feature-extraction" else None,
+        "labels": source.config.id2label if classifies else None,
+        "problem_type": source.config.problem_type if classifies else None,
+    }
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:

@@ -148,7 +148,7 @@ def _lines(text: Path | None) -> list[str]:
 
 @contextmanager
 def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
-    """Record outputs of all layers, and inputs of projections (products of GeGLU among them)."""
+    """Record outputs of all layers, and inputs: GeGLU's products and sums of residuals are such."""
 
     def note(place: str, value: Tensor) -> None:
         # NaN counts as beyond everything.
@@ -157,7 +157,7 @@ def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def called(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.LayerNorm):
                 note(f"the input of {name}", inputs[0])
             note(name, output)
 

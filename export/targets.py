@@ -93,15 +93,23 @@ LEAST_SM = 75
 _SM = re.compile(r"sm_?(\d{2,3})")
 
 
+def target_of_card(name: str) -> Target | None:
+    """The target that a card is, by the name that its driver gives it; None for any other card.
+
+    "NVIDIA A100-SXM4-80GB" is a100, "NVIDIA L40S" is l40s.
+    """
+    card = _normalised(name)
+    known = [target for target in TARGETS if card.startswith(target)]
+    return TARGETS[max(known, key=len)] if known else None
+
+
 def find_target(name: str) -> Target:
     """Look up a GPU by its name or as ``sm_XX``; case, blanks, hyphens and underscores are ignored.
 
     Raises:
         ExportError: no such GPU (the message has the nearest names), or one that is too old.
     """
-    wanted = re.sub(r"[\s_-]+", "", name.lower())
-    for prefix in ("nvidia", "geforce", "tesla"):
-        wanted = wanted.removeprefix(prefix)
+    wanted = _normalised(name)
     if wanted in TARGETS:
         return TARGETS[wanted]
     if match := _SM.fullmatch(wanted):
@@ -119,3 +127,10 @@ def find_target(name: str) -> Target:
         f"There is no target {name!r}. {meant}Known are {', '.join(TARGETS)}, and sm_XX for any "
         "other compute capability (`mbert-export --list-gpus` prints them)."
     )
+
+
+def _normalised(name: str) -> str:
+    plain = re.sub(r"[\s_-]+", "", name.lower())
+    for prefix in ("nvidia", "geforce", "tesla"):
+        plain = plain.removeprefix(prefix)
+    return plain

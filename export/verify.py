@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mbert.errors import BackendError, CheckpointError, ExportError
+from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
-from mbert.runtime.bundle import MODEL
+from mbert.runtime.bundle import MODEL, Bundle
 from mbert.runtime.calls import compute
-from mbert.runtime.manifest import Engine
+from mbert.runtime.manifest import Engine, Manifest
 
 from .graph import Graph
 from .precision import cast
@@ -129,6 +130,18 @@ def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> d
     if backend == "onnxruntime":  # TensorRT's graph carries no functions
         ways["functions"] = lambda: packed("functions")
     return ways
+
+
+def run_on_gpu(folder: Path, manifest: Manifest, device: int) -> dict[str, Opener]:
+    """The way in which users run the bundle in ``folder``, on a GPU of this machine."""
+
+    def opened() -> Run:
+        session = open_session(
+            Bundle(folder, manifest), threads=None, device=f"cuda:{device}", operators="plugin"
+        )
+        return lambda batch: session.run(batch)[0]
+
+    return {manifest.backend: opened}
 
 
 def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mbert.errors import InputError
 
 from .manifest import Engine, TensorSpec, symbols_of
 from .packing import Int32Array
-from .profiles import bucket, choose, shape_at
+from .profiles import bucket_count, bucket_length, shape_at
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -44,8 +44,9 @@ class Call:
 
 @dataclass(frozen=True)
 class _Part:
-    """Neighbouring sequences of the batch, and some of their masked tokens."""
+    """Neighbouring sequences of the batch, some of their masked tokens, and a profile for them."""
 
+    profile: int
     input_ids: Int32Array
     cu_seqlens: Int32Array
     masks: Int32Array
@@ -71,23 +72,19 @@ def plan(
     """
     symbols = symbols_of(inputs)
     for part in _split(batch, engine, symbols):
-        sizes = _sizes(part, engine, symbols)
-        profile = choose(engine.profiles, sizes)
-        assert profile is not None
-        ranges = engine.profiles[profile].ranges
-        for symbol, (least, _, most) in ranges.items():
-            sizes[symbol] = min(max(_bucketed(symbol, sizes[symbol], engine), least), most)
-        lengths = np.diff(part.cu_seqlens)
-        feeds = _packed_feeds(part, lengths, sizes)
-        if "length" in symbols:
-            feeds |= _padded_feeds(part.cu_seqlens, lengths, sizes)
         result_rows = {
             "tokens": part.first_token + np.arange(part.input_ids.size),
-            "sequences": part.first_sequence + np.arange(lengths.size),
+            "sequences": part.first_sequence + np.arange(part.cu_seqlens.size - 1),
             "masks": part.mask_rows,
         }[rows]
+        if result_rows.size == 0:
+            continue
+        sizes = _sizes(part, engine)
+        feeds = _packed_feeds(part, sizes)
+        if "length" in symbols:
+            feeds |= _padded_feeds(part.cu_seqlens, sizes)
         ordered = {spec.name: feeds[spec.name] for spec in inputs}
-        yield Call(profile, sizes, ordered, result_rows, result_rows.size)
+        yield Call(part.profile, sizes, ordered, result_rows, result_rows.size)
 
 
 def compute(
@@ -127,22 +124,23 @@ def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -
     """As many neighbouring sequences as a profile holds, then the next ones."""
     offsets = batch["cu_seqlens"]
     masks = batch.get("mask_positions", np.zeros(0, np.int32))
-    most_masks = max(
-        (p.ranges["masks"][2] for p in engine.profiles if "masks" in symbols), default=1
-    )
     first = 0
     while first < offsets.size - 1:
-        last = first + _reach(offsets[first:], engine, symbols)
+        count, profile = _reach(offsets[first:], engine, symbols)
+        last = first + count
         begin, end = int(offsets[first]), int(offsets[last])
-        if last == first:
+        if count == 0:
             raise InputError(
                 f"Sequence {first} has {offsets[first + 1] - begin} tokens, more than the engine "
                 "was built for. Export with a larger --max-sequence-length."
             )
         rows = np.flatnonzero((masks >= begin) & (masks < end))
-        for at in range(0, max(rows.size, 1), most_masks):
-            chosen = rows[at : at + most_masks]
+        # Where the signature has no masks, there is one part whatever the batch has.
+        step = engine.profiles[profile].ranges.get("masks", (0, 0, max(rows.size, 1)))[2]
+        for at in range(0, max(rows.size, 1), step):
+            chosen = rows[at : at + step]
             yield _Part(
+                profile,
                 batch["input_ids"][begin:end],
                 offsets[first : last + 1] - offsets[first],
                 masks[chosen] - begin,
@@ -153,23 +151,36 @@ def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -
         first = last
 
 
-def _reach(offsets: Int32Array, engine: Engine, symbols: set[str]) -> int:
-    """How many sequences from the first on one profile holds."""
-    # Every size grows with the number of sequences, so what fits is a beginning.
+def _reach(offsets: Int32Array, engine: Engine, symbols: set[str]) -> tuple[int, int]:
+    """How many sequences from the first on one profile holds, and the smallest such profile."""
+    # Every size grows with the number of sequences, so what fits is a beginning. (Masks are cut.)
     longest = np.maximum.accumulate(np.diff(offsets))
     counts = np.arange(1, offsets.size)
     sizes = _counted(offsets[1:] - offsets[0], counts, longest, np.ones_like(counts), engine)
     held = [
-        np.logical_and.reduce([sizes[symbol] <= p.ranges[symbol][2] for symbol in symbols])
-        for p in engine.profiles
+        int(
+            np.logical_and.reduce(
+                [sizes[symbol] <= profile.ranges[symbol][2] for symbol in symbols]
+            ).sum()
+        )
+        for profile in engine.profiles
     ]
-    return max(int(fits.sum()) for fits in held)
+    return max(held), held.index(max(held))
 
 
-def _sizes(part: _Part, engine: Engine, symbols: set[str]) -> dict[str, int]:
+def _sizes(part: _Part, engine: Engine) -> dict[str, int]:
+    """Every size of a call: rounded up to its bucket, within its profile."""
     lengths = np.diff(part.cu_seqlens)
-    sizes = _counted(part.input_ids.size, lengths.size, lengths.max(), part.masks.size, engine)
-    return {symbol: int(sizes[symbol]) for symbol in symbols}
+    counted = _counted(part.input_ids.size, lengths.size, lengths.max(), part.masks.size, engine)
+    sizes = {}
+    for symbol, (least, _, most) in engine.profiles[part.profile].ranges.items():
+        size = int(counted[symbol])
+        if symbol in ("tokens", "length"):
+            rounded = bucket_length(size, engine.tokens_multiple)
+        else:
+            rounded = bucket_count(size)
+        sizes[symbol] = min(max(rounded, least), most)
+    return sizes
 
 
 def _counted(
@@ -187,16 +198,14 @@ def _counted(
     }
 
 
-def _bucketed(symbol: str, size: int, engine: Engine) -> int:
-    return bucket(size, engine.tokens_multiple if symbol in ("tokens", "length") else 1)
-
-
-def _packed_feeds(part: _Part, lengths: Int32Array, sizes: dict[str, int]) -> Feeds:
+def _packed_feeds(part: _Part, sizes: dict[str, int]) -> Feeds:
     """Slack tokens have id 0; slack sequences are empty; slack masks point to the first token."""
     feeds: Feeds = {
         "input_ids": _extended(part.input_ids, sizes["tokens"], 0),
         "cu_seqlens": _extended(
-            part.cu_seqlens, sizes.get("sequences", lengths.size) + 1, part.cu_seqlens[-1]
+            part.cu_seqlens,
+            sizes.get("sequences", part.cu_seqlens.size - 1) + 1,
+            part.cu_seqlens[-1],
         ),
     }
     if "masks" in sizes:
@@ -204,14 +213,15 @@ def _packed_feeds(part: _Part, lengths: Int32Array, sizes: dict[str, int]) -> Fe
     return feeds
 
 
-def _padded_feeds(cu_seqlens: Int32Array, lengths: Int32Array, sizes: dict[str, int]) -> Feeds:
-    """Where each token lies in its sequence and in its padded group, and back (docs/operators.md).
+def _padded_feeds(cu_seqlens: Int32Array, sizes: dict[str, int]) -> Feeds:
+    """Where each token lies in its sequence and in its padded group, and back (docs/engines.md).
 
     ``positions`` int32 [tokens], ``pad_index`` int32 [groups, length], ``unpad_index`` int32
     [tokens], ``key_mask`` bool [groups, 1, 1, length].
     """
     tokens, groups, length = sizes["tokens"], sizes["groups"], sizes["length"]
     real = int(cu_seqlens[-1])
+    lengths = np.diff(cu_seqlens)
     sequence = np.repeat(np.arange(lengths.size), lengths)
     offset = np.arange(real) - np.repeat(cu_seqlens[:-1], lengths)
     # Slack counts as one more sequence: its tokens see each other, and nobody sees them.

@@ -72,6 +72,7 @@ class Engine:
         file: name within the bundle; None: it is built when the bundle is first loaded.
         compute_capability: of the GPU, "8.9" for instance.
         builder: library and version that built it; None when not built.
+        gpu: name of the GPU that TensorRT built it on; None when not built, and for TensorRT-RTX.
         profiles: smallest first.
         activation_bytes: what each profile needs beside the weights, as the builder reported.
         tokens_multiple: what the number of tokens of a call, and a padded length, is a multiple of.
@@ -87,6 +88,7 @@ class Engine:
     activation_bytes: tuple[int, ...] = ()
     tokens_multiple: int = 1
     hardware_compatibility: str = "none"
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,9 +218,10 @@ def _engine(
         raise ValueError(f"engine.hardware_compatibility is {entry['hardware_compatibility']!r}")
     if entry["file"] is not None and entry["file"] not in files:
         raise ValueError(f"engine.file is {entry['file']!r}, which is not one of the files")
-    plain = ("file", "compute_capability", "builder", "tokens_multiple", "hardware_compatibility")
+    plain = ("file", "compute_capability", "builder", "hardware_compatibility", "gpu")
     return Engine(
         **{key: entry[key] for key in plain},
+        tokens_multiple=entry["tokens_multiple"],
         profiles=profiles,
         activation_bytes=tuple(map(int, entry["activation_bytes"])),
     )

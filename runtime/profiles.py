@@ -1,12 +1,12 @@
-"""Optimisation profiles: the ranges of sizes that an engine is built for, and which a call takes.
+"""Optimisation profiles: the ranges of sizes that an engine is built for; how sizes are rounded.
 
 Sizes go by the symbols of the graph's signature: tokens, sequences, masks and, where global
-attention is padded (docs/operators.md), groups and length.
+attention is padded (docs/engines.md), groups and length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from .manifest import Limits, Profile, TensorSpec
 
@@ -51,28 +51,25 @@ def profiles_for(
     )
 
 
-def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
-    """Index of the first profile that holds ``sizes``; None if there is none."""
-    for index, profile in enumerate(profiles):
-        if all(least <= sizes[name] <= most for name, (least, _, most) in profile.ranges.items()):
-            return index
-    return None
-
-
 def shape_at(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """The shape of an input or output; a dimension is a number, a symbol or ``symbol + number``."""
     return tuple(_dimension(dimension, sizes) for dimension in spec.shape)
 
 
-def bucket(size: int, multiple: int = 1) -> int:
-    """Round ``size`` up to one of few values, so that compiled kernels and graphs are met again.
+def bucket_length(size: int, multiple: int) -> int:
+    """Round tokens or lengths up to one of few values, so that compiled kernels are met again.
 
-    Four values for each power of two: at most a quarter is added. All are multiples of
-    ``multiple``.
+    Four values for each power of two: beyond ``multiple``, at most a quarter is added. All are
+    multiples of it.
     """
-    units = max(1, -(-size // multiple))
+    units = -(-size // multiple)
     step = 1 << max(0, (units - 1).bit_length() - 3)
     return round_up(units, step) * multiple
+
+
+def bucket_count(size: int) -> int:
+    """The same for sequences, groups and masks, which cost less: above 4, powers of two."""
+    return size if size <= 4 else 1 << (size - 1).bit_length()
 
 
 def round_up(size: int, multiple: int) -> int:
@@ -98,7 +95,7 @@ def _profile(
     name: str, symbols: Collection[str], multiple: int, tokens: int, sequences: int, length: int
 ) -> Profile:
     latency = name == "latency"
-    best = min(bucket(128, multiple), tokens) if latency else tokens
+    best = min(bucket_length(128, multiple), tokens) if latency else tokens
     masks = max(1, tokens // _TOKENS_PER_MASK)
     ranges = {
         "tokens": (multiple, best, tokens),

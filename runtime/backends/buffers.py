@@ -37,6 +37,11 @@ class Slot:
         return buffer[self.offset : self.end].view(self.dtype).reshape(self.shape)
 
 
+def host_dtype(name: str) -> np.dtype[Any]:
+    """The type on the host of one that a manifest names."""
+    return np.dtype(np.uint16 if name == "bfloat16" else name)
+
+
 def lay_out(
     specs: Iterable[TensorSpec], dtypes: Mapping[str, np.dtype[Any]], sizes: Mapping[str, int]
 ) -> dict[str, Slot]:

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +32,8 @@ _log = logging.getLogger("mbert")
 
 # Without the current folder, which could hold another mbert.
 _CHILD = (
-    "import sys; sys.path.pop(0); from mbert.runtime.backends.build_process import main; main()"
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from mbert.runtime.backends.build_process import main; main()"
 )
 # Lines of a dying child that go into the error's message.
 _SHOWN = 3
@@ -44,12 +46,15 @@ class BuildReport:
     Attributes:
         builder: library and version, "tensorrt-rtx 1.7.1.116"; the engine runs with this one.
         activation_bytes: device memory for intermediate results, for each profile.
-        fused_attention: layers that compute attention whole, for each profile.
+        fused_attention: layers that compute attention whole, for each profile; None where a plugin
+            does, which nothing takes apart.
+        gpu: name of the GPU that it was built on; None where none was needed.
     """
 
     builder: str
     activation_bytes: tuple[int, ...]
-    fused_attention: tuple[int, ...]
+    fused_attention: tuple[int, ...] | None
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class BuildRequest:
         engine: the file to write.
         compute_capability: of the GPU, "8.9".
         profiles: ranges for the symbols of the model's inputs, smallest first.
-        options: the backend's own.
+        options: the backend's own, of types that JSON has.
     """
 
     module: str
@@ -70,7 +75,7 @@ class BuildRequest:
     engine: str
     compute_capability: str
     profiles: tuple[Profile, ...]
-    options: Mapping[str, str]
+    options: Mapping[str, Any]
 
 
 def build_in_child(request: BuildRequest, progress: Progress | None) -> BuildReport:
@@ -82,17 +87,21 @@ def build_in_child(request: BuildRequest, progress: Progress | None) -> BuildRep
             0 to 1.
 
     Raises:
-        BackendError: the builder's own words, or how its process died.
+        BackendError: the builder's own words, how its process died or why it did not start, or why
+            the engine cannot be written.
     """
     engine = Path(request.engine)
-    try:
-        with tempfile.TemporaryDirectory(dir=engine.parent, prefix=".engine-") as folder:
-            built = Path(folder) / "engine"
-            message = json.dumps({**asdict(request), "engine": os.fspath(built)})
-            report = _run(message, Path(folder) / "stderr", progress)
-            built.replace(engine)
-    except OSError as error:
-        raise BackendError(f"The engine {engine} cannot be written: {error.strerror}.") from error
+    with ExitStack() as stack:
+        with _writing(engine):
+            temporary = tempfile.TemporaryDirectory(
+                dir=engine.parent, prefix=".engine-", ignore_cleanup_errors=True
+            )
+            folder = Path(stack.enter_context(temporary))
+            errors = stack.enter_context((folder / "stderr").open("w+", errors="replace"))
+        message = json.dumps({**asdict(request), "engine": os.fspath(folder / "engine")})
+        report = _run(message, errors, progress)
+        with _writing(engine):
+            (folder / "engine").replace(engine)
     return report
 
 
@@ -126,29 +135,31 @@ def main() -> None:
             send(report=asdict(report))
 
 
-def _run(request: str, errors: Path, progress: Progress | None) -> BuildReport:
-    mine, its = os.pipe()
-    search = os.pathsep.join(entry for entry in sys.path if entry)
-    with os.fdopen(mine, encoding="utf-8") as pipe, errors.open("w") as stderr:
+@contextmanager
+def _writing(engine: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(f"The engine {engine} cannot be written: {error.strerror}.") from error
+
+
+def _run(request: str, errors: IO[str], progress: Progress | None) -> BuildReport:
+    try:
+        child, pipe = _start(errors)
+    except OSError as error:
+        raise BackendError(
+            f"The process that builds the engine cannot be started: {error.strerror}. See what "
+            "this user may have of memory, processes and open files, and what takes them."
+        ) from error
+    with pipe, child:
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, str(its)],
-                stdin=subprocess.PIPE,
-                stderr=stderr,
-                pass_fds=[its],
-                env={**os.environ, "PYTHONPATH": search},
-                text=True,
-            )
+            report = _converse(child, request, pipe, progress)
         finally:
-            os.close(its)
-        with child:
-            try:
-                report = _converse(child, request, pipe, progress)
-            finally:
-                child.kill()  # no effect on one that has ended
+            child.kill()  # no effect on one that has ended
     if report is not None:
         return report
-    last = " / ".join(errors.read_text(errors="replace").split("\n")[-_SHOWN - 1 :]).strip(" /")
+    errors.seek(0)
+    last = " / ".join(errors.read().split("\n")[-_SHOWN - 1 :]).strip(" /")
     if child.returncode < 0:
         died = f"was ended by {signal.Signals(-child.returncode).name}"
     else:
@@ -157,6 +168,26 @@ def _run(request: str, errors: Path, progress: Progress | None) -> BuildReport:
         f"The process that builds the engine {died}{': ' if last else ''}{last}. If memory is not "
         "what it lacked, the builder cannot take this graph: export with another --backend."
     )
+
+
+def _start(errors: IO[str]) -> tuple[subprocess.Popen[str], IO[str]]:
+    """The child, and the pipe that it answers on."""
+    mine, its = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(its)],
+            stdin=subprocess.PIPE,
+            stderr=errors,
+            pass_fds=[its],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            text=True,
+        )
+    except BaseException:
+        os.close(mine)
+        raise
+    finally:
+        os.close(its)
+    return child, os.fdopen(mine, encoding="utf-8")
 
 
 def _converse(
@@ -184,6 +215,10 @@ def _converse(
 
 
 def _report(
-    builder: str, activation_bytes: Sequence[int], fused_attention: Sequence[int]
+    builder: str,
+    activation_bytes: Sequence[int],
+    fused_attention: Sequence[int] | None,
+    gpu: str | None,
 ) -> BuildReport:
-    return BuildReport(builder, tuple(activation_bytes), tuple(fused_attention))
+    fused = None if fused_attention is None else tuple(fused_attention)
+    return BuildReport(builder, tuple(activation_bytes), fused, gpu)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from mbert.errors import BackendError
 
 _DRIVER = "libcuda.so.1"
+
+_log = logging.getLogger("mbert")
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,16 @@ def devices() -> list[Device]:
     return [_device(runtime, index) for index in range(count)]
 
 
-def local_capabilities() -> frozenset[str]:
-    """Compute capabilities of this machine's GPUs; none where there is no GPU that can be used."""
+def local_devices() -> tuple[Device, ...]:
+    """All GPUs of this machine; empty where there is none that can be used."""
     try:
-        return frozenset(device.compute_capability for device in devices())
+        return tuple(devices())
     except BackendError:
-        return frozenset()
+        return ()
 
 
-def select(index: int) -> Device:
-    """Make a device the current one of this thread.
+def find(index: int) -> Device:
+    """The device of an index.
 
     Raises:
         BackendError: see :func:`devices`; or there is no such device.
@@ -76,9 +79,19 @@ def select(index: int) -> Device:
     if index >= len(found):
         listed = ", ".join(f"cuda:{d.index} ({d.name})" for d in found)
         raise BackendError(f"There is no device cuda:{index}; this machine has {listed}.")
+    return found[index]
+
+
+def select(index: int) -> Device:
+    """Make a device the current one of this thread.
+
+    Raises:
+        BackendError: as :func:`find`.
+    """
+    device = find(index)
     runtime = _runtime()
     _checked(runtime, runtime.cudaSetDevice(index), f"select cuda:{index}")
-    return found[index]
+    return device
 
 
 class Stream:
@@ -152,22 +165,24 @@ class Stream:
         """Record what ``issue`` puts into the stream as a graph; None where that cannot be."""
         # Thread-local: what other threads do on other streams does not end the capture.
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("cudaStreamBeginCapture", self.handle, mode)
-        failed = False
+        graph = None
         try:
-            issue()
-        except BackendError:
-            failed = True
-        finally:
-            error, graph = self._runtime.cudaStreamEndCapture(self.handle)
-        if failed or error != self._runtime.cudaError_t.cudaSuccess:
-            if graph is not None and int(graph):
-                self._runtime.cudaGraphDestroy(graph)
+            self._call("cudaStreamBeginCapture", self.handle, mode)
+            try:
+                issue()
+            finally:
+                # Whatever happened: nothing else takes the stream out of its capture.
+                ended = self._runtime.cudaStreamEndCapture(self.handle)
+                graph = ended[1]
+            _checked(self._runtime, ended, "cudaStreamEndCapture")
+            return self._call("cudaGraphInstantiate", graph, 0)
+        except BackendError as error:
+            _log.debug("no CUDA graph: %s", error)
             self._runtime.cudaGetLastError()  # forget it: the stream itself is as it was
             return None
-        executable = self._call("cudaGraphInstantiate", graph, 0)
-        self._runtime.cudaGraphDestroy(graph)
-        return executable
+        finally:
+            if graph is not None and int(graph):
+                self._runtime.cudaGraphDestroy(graph)
 
     def launch(self, graph: Any) -> None:
         """Run a captured graph, in the order of the stream."""

@@ -21,12 +21,18 @@ from ..manifest import MANIFEST, Engine
 _log = logging.getLogger("mbert")
 
 
-def engine_key(bundle: Bundle, engine: Engine, builder: str, capability: str) -> str:
-    """Name everything that an engine depends on: the bundle, who builds it, and for which GPU."""
+def engine_key(
+    bundle: Bundle, engine: Engine, builder: str, capability: str, gpu: str | None
+) -> str:
+    """Name everything that an engine depends on: the bundle, who builds it, and for which GPU.
+
+    ``gpu`` is the name of the GPU that it is built on; None where none is needed.
+    """
     parts = {
         "bundle": file_sha256(bundle.folder / MANIFEST),  # which has the hash of each file
         "builder": builder,
         "compute capability": capability,
+        "gpu": gpu,
         "profiles": [asdict(profile) for profile in engine.profiles],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -100,10 +106,11 @@ def _locked(path: Path, what: str) -> Iterator[None]:
         raise BackendError(f"The lock {path} cannot be opened: {error.strerror}.") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.warning("Another process is building %s; waiting for it.", what)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _log.warning("Another process is building %s; waiting for it.", what)
+                fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             # A file system without locks: two may build, and either's rename is whole.
             _log.debug("no lock on %s: %s", path, error)

@@ -31,14 +31,15 @@ class Library:
         backend: its name in manifests.
         module: what to import.
         domains: operator domains whose nodes it computes, beside ONNX's own.
-        attention: pattern of the layer, in the builder's report, that computes attention.
+        attention: pattern of the layer, in the builder's report, that computes attention; None
+            where a plugin does.
     """
 
     title: str
     backend: str
     module: str
     domains: frozenset[str]
-    attention: re.Pattern[str]
+    attention: re.Pattern[str] | None
 
     def load(self) -> Any:
         """Import the module.
@@ -72,6 +73,13 @@ class Library:
         """Name the library and its version, as manifests do: "tensorrt-rtx 1.7.1.116"."""
         return f"{self.backend} {trt.__version__}"
 
+    def deserialize(self, trt: Any, log: Log, engine: bytes) -> Any:
+        """The engine that a file holds; None where the library refuses it, as ``log`` says."""
+        runtime = trt.Runtime(log.sink)
+        # Plugins travel in the engine as a library.
+        runtime.engine_host_code_allowed = bool(self.domains)
+        return runtime.deserialize_cuda_engine(engine)
+
 
 class Log:
     """What a library says.
@@ -82,7 +90,9 @@ class Log:
         attention_layers: layers that compute attention, for each profile.
     """
 
-    def __init__(self, trt: Any, attention: re.Pattern[str], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, trt: Any, attention: re.Pattern[str] | None, warn: Callable[[str], None]
+    ) -> None:
         """Make the sink; ``warn`` is called with each warning."""
         self.activation_bytes: list[int] = []
         self.attention_layers: list[int] = []
@@ -113,7 +123,7 @@ class Log:
         """Take figures from what the builder reports."""
         if match := re.match(r"Total Activation Memory: (\d+) bytes", message):
             self.activation_bytes.append(int(match[1]))
-        elif message.startswith("Layers:"):
+        elif self._attention is not None and message.startswith("Layers:"):
             self.attention_layers = count_layers(message.splitlines(), self._attention)
 
     def failure(self) -> str:

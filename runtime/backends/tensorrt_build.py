@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ def build_engine(
     request: BuildRequest,
     progress: Progress,
     warn: Callable[[str], None],
-    configure: Callable[[Any, Any, Any], None],
+    configure: Callable[[Any, Any], None],
+    plugins: Sequence[str] = (),
 ) -> BuildReport:
     """Build an engine in this process; see :func:`build_in_child`.
 
@@ -34,8 +35,9 @@ def build_engine(
         request: what to build.
         progress: see :func:`build_in_child`; may be called from another thread.
         warn: called with each of the library's warnings.
-        configure: called with the module, the builder and its config; sets what differs between
-            the libraries.
+        configure: called with the module and the builder's config; sets what differs between the
+            libraries.
+        plugins: libraries of plugins, which go into the engine.
 
     Raises:
         BackendError: the library is missing, or refuses the model; with its own words.
@@ -45,6 +47,10 @@ def build_engine(
     _check_domains(library, model)
     log = Log(trt, library.attention, warn)
     builder = _created(trt.Builder(log.sink), log, library, "a builder")
+    for plugin in plugins:
+        # The builder's own registry, which the parser looks into for what it does not know.
+        if builder.get_plugin_registry().load_library(plugin) is None:
+            raise BackendError(f"{library.title} refuses the plugins {plugin}: {log.failure()}.")
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = _created(builder.create_network(strongly_typed), log, library, "a network")
     parser = _created(trt.OnnxParser(network, log.sink), log, library, "a parser")
@@ -53,9 +59,15 @@ def build_engine(
     config = _created(builder.create_builder_config(), log, library, "a configuration")
     # The report names the layers only at this level; nothing else changes.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # On by default: products of float32 would be those of 10 bits.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    # Documented for engines that other versions can load, yet no flag is asked for, and that one
+    # would rule kernels out (trtexec does likewise).
+    if plugins:
+        config.plugins_to_serialize = list(plugins)
     monitor = _monitor(trt, progress)  # a name of its own: the config does not keep it alive
     config.progress_monitor = monitor
-    configure(trt, builder, config)
+    configure(trt, config)
     for profile in request.profiles:
         _add_profile(builder, network, config, profile, log, library)
     serialized = builder.build_serialized_network(network, config)
@@ -68,9 +80,8 @@ def build_engine(
         Path(request.engine).write_bytes(memoryview(serialized))
     except OSError as error:
         raise BackendError(f"The engine cannot be written: {error.strerror}.") from error
-    return BuildReport(
-        library.builder(trt), tuple(log.activation_bytes), tuple(log.attention_layers)
-    )
+    fused = None if library.attention is None else tuple(log.attention_layers)
+    return BuildReport(library.builder(trt), tuple(log.activation_bytes), fused)
 
 
 def _check_domains(library: Library, model: Path) -> None:

@@ -29,18 +29,30 @@ class _Backend:
     build: Callable[..., BuildReport]
     contexts: Callable[[Any, Path | None], Contexts]
     packages: str  # what to install to get one version, a pattern
+    builds_on_gpu: bool
 
 
 _BACKENDS = {
-    "tensorrt": _Backend(tensorrt.LIBRARY, tensorrt.build, tensorrt.contexts, "tensorrt=={}"),
+    "tensorrt": _Backend(
+        tensorrt.LIBRARY, tensorrt.build, tensorrt.contexts, "tensorrt=={}", builds_on_gpu=True
+    ),
     "tensorrt-rtx": _Backend(
-        tensorrt_rtx.LIBRARY, tensorrt_rtx.build, tensorrt_rtx.contexts, "tensorrt-rtx-cu13=={}"
+        tensorrt_rtx.LIBRARY,
+        tensorrt_rtx.build,
+        tensorrt_rtx.contexts,
+        "tensorrt-rtx-cu13=={}",
+        builds_on_gpu=False,
     ),
 }
 
 
 def build(
-    backend: str, model: Path, path: Path, engine: Engine, progress: Progress | None = None
+    backend: str,
+    model: Path,
+    path: Path,
+    engine: Engine,
+    progress: Progress | None = None,
+    device: int | None = None,
 ) -> BuildReport:
     """Build ``engine`` from the ONNX file ``model`` into the file ``path``, whole or not at all.
 
@@ -50,13 +62,14 @@ def build(
         path: the engine's file.
         engine: what it is for.
         progress: called with what is being done and the part of the whole that is done, 0 to 1.
+        device: index of the GPU to build on, where one is needed; None: the first that fits.
 
     Raises:
         BackendError: the backend is missing, cannot build for that GPU here, or refuses the model.
     """
-    options = {}
-    if backend == "tensorrt":
-        options["hardware_compatibility"] = engine.hardware_compatibility
+    options: dict[str, Any] = {}
+    if _BACKENDS[backend].builds_on_gpu:
+        options = {"hardware_compatibility": engine.hardware_compatibility, "device": device}
     return _BACKENDS[backend].build(
         model,
         path,
@@ -82,16 +95,24 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
             "engine. Export again."
         )
     backend = _BACKENDS[bundle.manifest.backend]
-    _check_capability(bundle, engine, gpu)
+    _check_gpu(bundle, engine, gpu)
     trt = backend.library.load()
-    key = engine_key(bundle, engine, backend.library.builder(trt), engine.compute_capability)
+    key = engine_key(
+        bundle,
+        engine,
+        backend.library.builder(trt),
+        engine.compute_capability,
+        gpu.name if backend.builds_on_gpu else None,
+    )
     with ExitStack() as temporary:
         if engine.file is not None:
             _check_builder(bundle, engine, backend, trt)
             path = bundle.folder / engine.file
         else:
             what = f"the {backend.library.title} engine of {bundle.folder} for {gpu.name}"
-            path = cached_engine(key, lambda path: _build(bundle, engine, path), what, temporary)
+            path = cached_engine(
+                key, lambda path: _build(bundle, engine, path, gpu), what, temporary
+            )
         stream = Stream(gpu.index)
         try:
             return TensorRTSession(
@@ -108,29 +129,48 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
             raise
 
 
-def _build(bundle: Bundle, engine: Engine, path: Path) -> None:
+def _build(bundle: Bundle, engine: Engine, path: Path, gpu: Device) -> None:
     build(
         bundle.manifest.backend,
         bundle.model,
         path,
         engine,
         lambda doing, part: _log.info("%s: %.0f%%", doing, 100 * part),
+        gpu.index,
     )
 
 
-def _check_capability(bundle: Bundle, engine: Engine, device: Device) -> None:
+def _check_gpu(bundle: Bundle, engine: Engine, device: Device) -> None:
     if device.compute_capability == engine.compute_capability:
+        _check_name(bundle, engine, device)
         return
     least = min(_number(device.compute_capability), _number(engine.compute_capability))
+    reaches = engine.hardware_compatibility == "ampere-plus" and least >= (8, 0)
     built = engine.file is not None
-    if built and engine.hardware_compatibility == "ampere-plus" and least >= (8, 0):
+    if reaches and built:
         return
+    unbuilt = (
+        f"Its engine, for {engine.hardware_compatibility}, is not built yet, which takes a GPU of "
+        f"{engine.compute_capability}: export on such a machine, and the bundle brings it. "
+    )
     raise BackendError(
         f"{bundle.folder} was exported for {bundle.manifest.target}, compute capability "
-        f"{engine.compute_capability}; cuda:{device.index} is a {device.name}, of "
-        f"{device.compute_capability}. Pass device= to choose another GPU, or export with --gpu "
-        f"sm_{device.compute_capability.replace('.', '')}."
+        f"{engine.compute_capability}; cuda:{device.index} is {device.name}, of "
+        f"{device.compute_capability}. {unbuilt if reaches else ''}Pass device= to choose another "
+        f"GPU, or export with --gpu sm_{device.compute_capability.replace('.', '')}."
     )
+
+
+def _check_name(bundle: Bundle, engine: Engine, device: Device) -> None:
+    """An engine of TensorRT without hardware compatibility is for the very model of GPU."""
+    built_on = engine.gpu if engine.file is not None else None
+    if engine.hardware_compatibility == "none" and built_on not in (None, device.name):
+        raise BackendError(
+            f"The engine of {bundle.folder} was built on {built_on}, and runs on that model of GPU "
+            f"only; cuda:{device.index} is {device.name}. Pass device= to choose another GPU, "
+            f"export on a machine that has {device.name}, or export with --hardware-compatibility "
+            "same-compute-capability."
+        )
 
 
 def _check_builder(bundle: Bundle, engine: Engine, backend: _Backend, trt: Any) -> None:

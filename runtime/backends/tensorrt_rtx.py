@@ -78,7 +78,7 @@ def build_here(
 ) -> BuildReport:
     """Build in this process; see :func:`build_engine`."""
 
-    def configure(trt: Any, builder: Any, config: Any) -> None:
+    def configure(trt: Any, config: Any) -> None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(_target(trt, request.compute_capability), 0)
         # Nothing is allocated while a call runs: only so can it be captured into a CUDA graph.

@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
 from ..calls import Call, compute
 from ..manifest import Engine, Manifest
-from .buffers import Slot, as_float32, capacity, lay_out, span
+from .buffers import Slot, as_float32, capacity, host_dtype, lay_out, span
 from .cuda import Stream
 from .recent import Recent
 from .tensorrt_api import Contexts, Library, Log
 
 _log = logging.getLogger("mbert")
 
-# Sizes whose captured graphs are kept, each with an execution context. Device memory is shared by
-# all of them.
-_GRAPHS = 64
+# Sizes whose execution contexts are kept, and the graphs of those met again. The memory for
+# activations is shared by all of them.
+_SIZES = 64
 
 
 @dataclass
@@ -40,15 +39,17 @@ class _Prepared:
     context: Any
     inputs: dict[str, Slot]
     outputs: dict[str, Slot]
-    graph: Any = None
+    met: bool = False
     capturable: bool = True
+    graph: Any = None
 
 
 class TensorRTSession:
     """A loaded engine. :meth:`run` may be called from several threads; calls run one by one.
 
-    Memory for the largest call of any profile is taken at loading, and no more while running. Calls
-    of the same sizes share a CUDA graph, from the second one on.
+    Memory for the inputs, activations and outputs of the largest call of any profile is taken at
+    loading. Calls of the same sizes share an execution context and, from the second one on, a CUDA
+    graph: what these take comes on top, for up to 64 sizes at a time.
     """
 
     def __init__(
@@ -83,24 +84,21 @@ class TensorRTSession:
         self._lock = threading.Lock()
         self._open = True
         self._log = Log(trt, library.attention, _log.warning)
-        runtime = trt.Runtime(self._log.sink)
-        # Plugins travel in the engine as a library.
-        runtime.engine_host_code_allowed = bool(library.domains)
-        self._cuda_engine = runtime.deserialize_cuda_engine(_read(path))
+        self._cuda_engine = library.deserialize(trt, self._log, _read(path))
         if self._cuda_engine is None:
             raise BackendError(
                 f"{library.title} {trt.__version__} cannot load the engine {path}: "
                 f"{self._log.failure()}. Export again, or delete the file if it lies in mbert's "
                 "cache."
             )
-        self._dtypes = _dtypes(trt, self._cuda_engine)
-        self._check_signature(path)
+        self._check_signature(trt, path)
+        self._dtypes = {spec.name: host_dtype(spec.dtype) for spec in (*self._inputs, self._output)}
         self._allocate()
         # Closed in the reverse order: graphs and contexts go before the memory that they use.
         owned = ExitStack()
         owned.callback(stream.close)
         self._new_context = contexts(self._cuda_engine, owned)
-        self._prepared: Recent[tuple[Any, ...], _Prepared] = Recent(_GRAPHS, _dropper(stream))
+        self._prepared: Recent[tuple[Any, ...], _Prepared] = Recent(_SIZES, _dropper(stream))
         owned.callback(self._prepared.clear)
         self._finalizer = weakref.finalize(self, owned.close)
         _log.debug("loaded %s on %s", path, stream.device)
@@ -136,18 +134,18 @@ class TensorRTSession:
         prepared = self._prepared.get(key, lambda: self._prepare(call))
         for name, slot in prepared.inputs.items():
             slot.of(self._host_inputs)[...] = call.feeds[name]
+        # Most sizes are met once; and a first run sets up what a capture must not.
+        if prepared.met and prepared.capturable and prepared.graph is None:
+            prepared.graph = self._stream.capture(lambda: self._issue(prepared))
+            prepared.capturable = prepared.graph is not None
+            if not prepared.capturable:
+                _log.debug("calls of %s go without a CUDA graph", key)
         if prepared.graph is not None:
             self._stream.launch(prepared.graph)
-            self._stream.synchronize()
         else:
             self._issue(prepared)
-            self._stream.synchronize()
-            if prepared.capturable:
-                # Only after a first run, which sets up what a capture must not.
-                prepared.graph = self._stream.capture(lambda: self._issue(prepared))
-                prepared.capturable = prepared.graph is not None
-                if not prepared.capturable:
-                    _log.debug("no CUDA graph for %s: %s", key, self._log.failure())
+        self._stream.synchronize()
+        prepared.met = True
         return prepared.outputs[self._output.name].of(self._host_outputs)
 
     def _prepare(self, call: Call) -> _Prepared:
@@ -168,6 +166,13 @@ class TensorRTSession:
             done = done and context.set_tensor_address(name, self._device_outputs + slot.offset)
         if not done:
             raise self._failed(f"take the sizes {call.sizes}")
+        for name, slot in prepared.outputs.items():
+            shape = tuple(context.get_tensor_shape(name))
+            if shape != slot.shape:  # a larger one would be written past its memory
+                raise BackendError(
+                    f"The engine gives {name!r} of shape {list(shape)} for the sizes {call.sizes}; "
+                    f"the bundle says {list(slot.shape)}. Export again."
+                )
         return prepared
 
     def _issue(self, prepared: _Prepared) -> None:
@@ -189,14 +194,15 @@ class TensorRTSession:
         self._host_inputs = self._stream.allocate_host(inputs)
         self._host_outputs = self._stream.allocate_host(outputs)
 
-    def _check_signature(self, path: Path) -> None:
+    def _check_signature(self, trt: Any, path: Path) -> None:
         """The engine is the one that the manifest describes."""
-        expected = {spec.name for spec in (*self._inputs, self._output)}
+        expected = {spec.name: spec.dtype for spec in (*self._inputs, self._output)}
+        found = _dtypes(trt, self._cuda_engine)
         profiles = self._cuda_engine.num_optimization_profiles
-        if set(self._dtypes) != expected or profiles != len(self._engine.profiles):
+        if found != expected or profiles != len(self._engine.profiles):
             raise BackendError(
-                f"The engine {path} has inputs and outputs {sorted(self._dtypes)} and {profiles} "
-                f"profiles; the bundle says {sorted(expected)} and {len(self._engine.profiles)}. "
+                f"The engine {path} has inputs and outputs {_listed(found)} and {profiles} "
+                f"profiles; the bundle says {_listed(expected)} and {len(self._engine.profiles)}. "
                 "Export again."
             )
 
@@ -220,21 +226,21 @@ def _read(path: Path) -> bytes:
         raise BackendError(f"The engine {path} cannot be read: {error.strerror}.") from error
 
 
-def _dtypes(trt: Any, engine: Any) -> dict[str, np.dtype[Any]]:
-    """Host types of the engine's inputs and outputs, by name; see :class:`Slot`."""
+def _dtypes(trt: Any, engine: Any) -> dict[str, str]:
+    """Types of the engine's inputs and outputs, as manifests name them; others by their own."""
     known = {
-        trt.DataType.INT32: np.int32,
-        trt.DataType.BOOL: np.bool_,
-        trt.DataType.FLOAT: np.float32,
-        trt.DataType.HALF: np.float16,
-        trt.DataType.BF16: np.uint16,
+        trt.DataType.INT32: "int32",
+        trt.DataType.BOOL: "bool",
+        trt.DataType.FLOAT: "float32",
+        trt.DataType.HALF: "float16",
+        trt.DataType.BF16: "bfloat16",
     }
-    dtypes = {}
-    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-        dtype = engine.get_tensor_dtype(name)
-        if dtype not in known:
-            raise BackendError(
-                f"The engine's tensor {name!r} is {dtype}; mbert has no such tensors."
-            )
-        dtypes[name] = np.dtype(known[dtype])
-    return dtypes
+    types = {
+        name: engine.get_tensor_dtype(name)
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors))
+    }
+    return {name: known.get(dtype, str(dtype)) for name, dtype in types.items()}
+
+
+def _listed(dtypes: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in sorted(dtypes.items()))

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mbert.errors import BackendError, ExportError
 from mbert.export.choice import choose, choose_precision
+from mbert.runtime.backends.cuda import Device
 
 choice_module: Any = importlib.import_module("mbert.export.choice")
+
+
+L4 = Device(0, "NVIDIA L4", "8.9")
+RTX4090 = Device(1, "NVIDIA GeForce RTX 4090", "8.9")
+T4 = Device(0, "Tesla T4", "7.5")
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Pretend which backends are installed and which GPUs are here."""
 
-    def pretend(tensorrt: bool, rtx: bool, gpus: set[str]) -> None:
-        monkeypatch.setattr(choice_module, "local_capabilities", lambda: gpus)
+    def pretend(tensorrt: bool, rtx: bool, gpus: tuple[Device, ...] = ()) -> None:
+        monkeypatch.setattr(choice_module, "local_devices", lambda: gpus)
+        monkeypatch.setattr(choice_module, "tensorrt_library", lambda: Path("there.so"))
         for name, there in (("tensorrt", tensorrt), ("tensorrt_rtx", rtx)):
             backend = getattr(choice_module, name)
             reason = None if there else f"{name} is missing; pip install it."
@@ -31,23 +39,49 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_tensorrt_builds_where_such_a_gpu_is(installed: Any) -> None:
-    installed(tensorrt=True, rtx=True, gpus={"8.9"})
+    installed(tensorrt=True, rtx=True, gpus=(RTX4090, L4))
     choice = choose("l4", "auto", "auto")
     assert (choice.name, choice.backend, choice.builds_now) == ("l4", "tensorrt", True)
-    assert "such a GPU is here" in choice.reasons[0]
+    assert choice.device == L4.index
+    assert choice.reasons == ("TensorRT: it is installed, and NVIDIA L4 is here.",)
     assert choose("l4", "tensorrt", "auto").builds_now
+    assert choose("sm_89", "tensorrt", "auto").device == RTX4090.index
+    assert choose("l4", "tensorrt-rtx", "auto").device == L4.index
 
 
-@pytest.mark.parametrize(("tensorrt", "gpus"), [(True, {"7.5"}), (False, {"8.9"}), (False, set())])
+def test_another_card_of_the_capability_is_not_the_target(installed: Any) -> None:
+    installed(tensorrt=True, rtx=False, gpus=(RTX4090,))
+    choice = choose("l4", "auto", "auto")
+    assert (choice.builds_now, choice.device) == (False, None)
+    assert "No l4 is here." in choice.reasons[0]
+    # Unless the engine is to run on all of them.
+    choice = choose("l4", "auto", "auto", "same-compute-capability")
+    assert (choice.builds_now, choice.device) == (True, RTX4090.index)
+
+
+def test_tensorrt_needs_its_plugins(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tensorrt=True, rtx=True, gpus=(L4,))
+
+    def missing() -> Path:
+        raise BackendError("The library of plugins is missing.")
+
+    monkeypatch.setattr(choice_module, "tensorrt_library", missing)
+    choice = choose("l4", "auto", "auto")
+    assert choice.backend == "tensorrt-rtx"
+    assert "The library of plugins is missing." in choice.reasons[0]
+
+
+@pytest.mark.parametrize(("tensorrt", "gpus"), [(True, (T4,)), (False, (RTX4090,)), (False, ())])
 def test_elsewhere_tensorrt_rtx_builds_ahead_of_time(
-    installed: Any, tensorrt: bool, gpus: set[str]
+    installed: Any, tensorrt: bool, gpus: tuple[Device, ...]
 ) -> None:
     installed(tensorrt=tensorrt, rtx=True, gpus=gpus)
     choice = choose("rtx4090", "auto", "auto")
     assert (choice.backend, choice.builds_now) == ("tensorrt-rtx", True)
     assert len(choice.reasons) == 1
     # What NVIDIA does not list is said.
-    assert "l4 is not on that list" in choose("l4", "auto", "auto").reasons[1]
+    assert "l4 is not one" in choose("l4", "auto", "auto").reasons[1]
+    assert len(choose("sm_89", "auto", "auto").reasons) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,7 +95,7 @@ def test_elsewhere_tensorrt_rtx_builds_ahead_of_time(
 def test_what_cannot_be_built_here_is_built_at_first_load(
     installed: Any, gpu: str, rtx: bool, precision: str, reason: str
 ) -> None:
-    installed(tensorrt=False, rtx=rtx, gpus=set())
+    installed(tensorrt=False, rtx=rtx)
     choice = choose(gpu, "auto", precision)
     assert (choice.backend, choice.builds_now) == ("tensorrt", False)
     assert reason in choice.reasons[0]
@@ -69,7 +103,7 @@ def test_what_cannot_be_built_here_is_built_at_first_load(
 
 
 def test_a_backend_that_is_asked_for_must_be_installed(installed: Any) -> None:
-    installed(tensorrt=False, rtx=False, gpus=set())
+    installed(tensorrt=False, rtx=False)
     with pytest.raises(BackendError, match="pip install"):
         choose("l4", "tensorrt-rtx", "auto")
 
@@ -90,17 +124,21 @@ def test_a_backend_that_is_asked_for_must_be_installed(installed: Any) -> None:
 def test_what_does_not_go_together_is_refused(
     installed: Any, gpu: str | None, backend: str, precision: str, message: str
 ) -> None:
-    installed(tensorrt=False, rtx=True, gpus=set())
+    installed(tensorrt=False, rtx=True)
     with pytest.raises(ExportError, match=message):
         choose(gpu, backend, precision)
 
 
-def test_compatible_engines_are_tensorrts(installed: Any) -> None:
-    installed(tensorrt=True, rtx=True, gpus={"8.9"})
+def test_compatible_engines_are_built_by_tensorrt_now(installed: Any) -> None:
+    installed(tensorrt=True, rtx=True, gpus=(L4,))
     choice = choose("l4", "auto", "auto", "ampere-plus")
     assert (choice.backend, choice.hardware_compatibility) == ("tensorrt", "ampere-plus")
-    with pytest.raises(ExportError, match=r"made by TensorRT; this export takes tensorrt-rtx"):
+    with pytest.raises(
+        ExportError, match=r"built by TensorRT on a GPU\..*Use --hardware-compat"
+    ):
         choose("l4", "tensorrt-rtx", "auto", "ampere-plus")
+    with pytest.raises(ExportError, match="No h100 is here"):
+        choose("h100", "tensorrt", "auto", "ampere-plus")
     with pytest.raises(ExportError, match="hardware compatibility is 'all'; expected one of none"):
         choose("l4", "tensorrt", "auto", "all")
 
@@ -111,7 +149,7 @@ def test_the_cpu_is_the_default() -> None:
 
 
 def test_float16_is_taken_where_it_fits_and_bfloat16_where_not(installed: Any) -> None:
-    installed(tensorrt=False, rtx=True, gpus=set())
+    installed(tensorrt=False, rtx=True)
     l4, t4 = choose("l4", "auto", "auto"), choose("t4", "auto", "auto")
     assert choose_precision("auto", l4, None)[0] == "fp16"
     precision, sentence = choose_precision("auto", l4, "layers.3 reaches 70,000")

@@ -85,7 +85,7 @@ def test_an_engine_for_later_is_announced(
     status, shown, progress = command(checkpoint, "--gpu", "h100", "-o", tmp_path / "h100")
     assert status == 0
     assert "built at first load, on a GPU of compute capability 9.0" in shown
-    assert "The engine is built when the bundle is first loaded on its GPU." in progress
+    assert "The engine is built when the bundle is first loaded on its GPU" in progress
 
 
 def test_the_gpus_are_listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,15 @@ from safetensors.torch import load_file, save_file
 import mbert
 from mbert.errors import ExportError
 from mbert.runtime import Manifest
-from mbert.runtime.bundle import open_bundle
+from mbert.runtime.backends.build_process import BuildReport
+from mbert.runtime.backends.cuda import Device
+from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
+from mbert.runtime.bundle import Bundle, open_bundle
 from support.checkpoints import make_checkpoint
 from support.exports import listed
+
+choice_module: Any = importlib.import_module("mbert.export.choice")
+verify_module: Any = importlib.import_module("mbert.export.verify")
 
 AHEAD_OF_TIME = {
     "t4": "7.5",
@@ -102,6 +109,17 @@ def test_the_calibration_is_recorded(l4: Path) -> None:
     assert calibration["maxima"]["model.layers.1.mlp.Wi"] > 0
 
 
+def test_an_engine_whose_attention_is_not_fused_is_refused(
+    checkpoint: Path, tmp_path: Path, small_batch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = BuildReport("tensorrt-rtx 9.9", (1, 1, 1), (2, 2, 1), None)
+    engine_module: Any = importlib.import_module("mbert.export.engine")
+    monkeypatch.setattr(engine_module.tensorrt_load, "build", lambda *arguments: report)
+    with pytest.raises(ExportError, match=r"9\.9 fused the attention of \(2, 2, 1\) layers"):
+        mbert.convert(checkpoint, tmp_path / "bundle", gpu="l4", backend="tensorrt-rtx")
+    assert listed(tmp_path) == []
+
+
 def test_activations_are_linear_in_the_tokens(tmp_path: Path, small_batch: None) -> None:
     checkpoint = make_checkpoint(
         tmp_path / "long", "feature-extraction", num_hidden_layers=2, max_position_embeddings=8192
@@ -152,6 +170,37 @@ def test_float16_that_would_overflow_fails_with_the_layers_name(
     manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu="h100", tell=told.append)
     assert manifest.precision == "bf16"
     assert any("model.layers.1." in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_where_such_a_gpu_is_the_bundle_is_run_on_it(
+    checkpoint: Path,
+    tmp_path: Path,
+    small_batch: None,
+    monkeypatch: pytest.MonkeyPatch,
+    bias: float,
+) -> None:
+    """ONNX Runtime on the CPU stands for the GPU, which may be right or wrong."""
+
+    class Session:
+        def __init__(self, bundle: Bundle, **arguments: Any) -> None:
+            assert arguments["device"] == "cuda:3"
+            self._session = OnnxRuntimeSession(bundle.model)
+
+        def run(self, batch: Any) -> list[Any]:
+            return [output + bias for output in self._session.run(batch)]
+
+    device = Device(3, "NVIDIA A10", "8.6")
+    monkeypatch.setattr(choice_module, "local_devices", lambda: (device,))
+    monkeypatch.setattr(verify_module, "open_session", Session)
+    arguments = {"gpu": "a10", "backend": "onnxruntime"}
+    if bias:
+        with pytest.raises(ExportError, match="run with onnxruntime it differs from PyTorch"):
+            mbert.convert(checkpoint, tmp_path / "bundle", **arguments)
+        assert listed(tmp_path) == []
+    else:
+        manifest = mbert.convert(checkpoint, tmp_path / "bundle", **arguments)
+        assert manifest.verification["gpu"]["checks"]["onnxruntime"]["max_abs_error"] > 0
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])

@@ -48,6 +48,7 @@ def test_every_layer_is_measured(model: Any, checkpoint: Path) -> None:
         "model.layers.1.attn.Wqkv",
         "model.layers.1.attn.scores",
         "the input of model.layers.1.mlp.Wo",
+        "the input of model.layers.1.mlp_norm",
         "head.dense",
         "decoder",
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mbert.errors import ExportError
-from mbert.export.targets import TARGETS, find_target
+from mbert.export.targets import TARGETS, find_target, target_of_card
 
 # Of NVIDIA's list of CUDA GPUs and their compute capabilities.
 CAPABILITIES = {
@@ -75,3 +75,23 @@ def test_an_unknown_name_gives_the_nearest_ones() -> None:
 def test_a_gpu_that_is_too_old_is_refused() -> None:
     with pytest.raises(ExportError, match=r"compute capability 6\.1; mbert needs 7\.5"):
         find_target("sm_61")
+
+
+@pytest.mark.parametrize(
+    ("card", "name"),
+    [
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40S", "l40s"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA A10G", "a10g"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+    ],
+)
+def test_a_card_is_known_by_its_drivers_name(card: str, name: str) -> None:
+    assert target_of_card(card) is TARGETS[name]
+
+
+def test_any_other_card_is_none() -> None:
+    assert target_of_card("NVIDIA GeForce GTX 1650") is None

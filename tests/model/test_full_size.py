@@ -12,6 +12,7 @@ import pytest
 
 import mbert
 from mbert.bench.workloads import WORKLOADS
+from mbert.runtime.bundle import open_bundle
 from support.checkpoints import make_model, save_model
 from support.comparison import judge, random_sequences
 
@@ -45,17 +46,36 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(make_model("feature-extraction"), folder / "checkpoint")
 
 
-@pytest.fixture(scope="module")
-def bundle(base: Path) -> Path:
-    """Exported by the command, in a process whose memory is watched."""
-    output = base.parent / "bundle"
-    command = [Path(sys.executable).parent / "mbert-export", base, "--cpu", "-o", output, "--quiet"]
+def export(base: Path, *target: str, peak: int) -> Path:
+    """Run the command in a process whose memory is watched."""
+    output = base.parent / "-".join(("bundle", *target)).replace("--", "")
+    command = [Path(sys.executable).parent / "mbert-export", base, *target, "-o", output, "--quiet"]
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
-    assert usage.ru_maxrss * 1024 <= EXPORT_PEAK
+    assert usage.ru_maxrss * 1024 <= peak
     return output
+
+
+@pytest.fixture(scope="module")
+def bundle(base: Path) -> Path:
+    return export(base, "--cpu", peak=EXPORT_PEAK)
+
+
+def test_an_engine_of_base(base: Path) -> None:
+    """One fused kernel a layer, or the export fails; the float16 graph within twice PyTorch."""
+    folder = export(base, "--gpu", "l4", peak=6000 * MB)
+    manifest = open_bundle(folder).manifest
+    engine = manifest.engine
+    assert engine is not None
+    assert engine.file is not None
+    weights = (folder / "model.onnx.data").stat().st_size
+    assert manifest.files[engine.file].size >= 0.95 * weights > 280 * MB
+    assert max(engine.activation_bytes) < 300 * MB  # 8,192 tokens
+    record = manifest.verification
+    assert record["precision"] == "fp16"
+    assert record["checks"]["standard operators"]["max_abs_error"] <= 2 * record["pytorch_error"]
 
 
 def test_w2_within_bound(base: Path, bundle: Path) -> None:

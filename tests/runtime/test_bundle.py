@@ -201,6 +201,7 @@ ENGINE = {
     "activation_bytes": [],
     "tokens_multiple": 64,
     "hardware_compatibility": "none",
+    "gpu": None,
 }
 
 

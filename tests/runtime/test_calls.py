@@ -87,16 +87,22 @@ def model(call: Call, rows: str) -> NDArray[np.int64]:
     lengths=st.lists(st.integers(0, 300), min_size=1, max_size=90),
     slack=st.integers(0, 50),
     rows=st.sampled_from(["tokens", "sequences", "masks"]),
+    limits=st.sampled_from([(512, 512), (1024, 1024), (1024, 300), (8192, 300), (300, 300)]),
     data=st.data(),
 )
 def test_what_goes_in_comes_back_in_order(
-    kind: str, lengths: list[int], slack: int, rows: str, data: st.DataObject
+    kind: str,
+    lengths: list[int],
+    slack: int,
+    rows: str,
+    limits: tuple[int, int],
+    data: st.DataObject,
 ) -> None:
     inputs = SIGNATURES[kind]
     total = sum(lengths)
     masks = data.draw(st.lists(st.integers(0, total - 1), max_size=400)) if total else []
     packed = batch(lengths, masks, slack)
-    made = engine(inputs)
+    made = engine(inputs, *limits)
 
     def run(call: Call) -> NDArray[np.int64]:
         profile = made.profiles[call.profile].ranges
@@ -125,6 +131,26 @@ def test_many_masks_take_several_calls() -> None:
     calls = list(plan(batch([500], masks), engine(PACKED), PACKED, "masks"))
     assert [call.count for call in calls] == [128, 128, 128, 16]
     assert np.concatenate([call.rows for call in calls]).tolist() == masks
+
+
+def test_masks_are_cut_by_the_profile_that_the_sequences_take() -> None:
+    """Eight sequences fit into no other profile than the one for latency, which has fewer masks."""
+    made = engine(PADDED, max_tokens=1024, longest=1024)
+    packed = batch([300] + [20] * 7, list(range(200)))
+    calls = list(plan(packed, made, PADDED, "masks"))
+    assert [call.count for call in calls] == [128, 72]
+
+
+def test_sequences_without_masks_are_not_run() -> None:
+    packed = batch([500, 500, 500], [700])
+    (call,) = plan(packed, engine(PACKED), PACKED, "masks")
+    assert call.rows.tolist() == [0]
+    assert np.array_equal(call.feeds["input_ids"][:500], packed["input_ids"][500:1000])
+
+
+def test_masks_that_a_signature_does_not_have_make_no_calls() -> None:
+    packed = batch([500], list(range(400)))
+    assert len(list(plan(packed, engine(PACKED[:2]), PACKED[:2], "tokens"))) == 1
 
 
 def test_slack_rows_are_zeros() -> None:

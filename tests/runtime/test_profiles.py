@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbert.runtime.manifest import Limits, Profile, TensorSpec, symbols_of
-from mbert.runtime.profiles import bucket, choose, profiles_for, round_up, shape_at
+from mbert.runtime.profiles import bucket_count, bucket_length, profiles_for, round_up, shape_at
 
 PACKED = {"tokens", "sequences"}
 PADDED = {"tokens", "groups", "length", "masks"}
@@ -52,42 +52,25 @@ def test_ranges_are_ranges_and_hold_the_limits(
             if symbol in ("tokens", "length"):
                 assert most % multiple == 0
     # One sequence of the largest size has a profile.
-    sizes = {
-        "tokens": round_up(longest, multiple),
-        "length": round_up(longest, multiple),
-        "groups": 1,
-        "sequences": 1,
-        "masks": 1,
-    }
-    assert choose(profiles, sizes) is not None
-    # And so has a batch of the most tokens, where nothing is padded.
-    if symbols is PACKED:
-        assert choose(profiles, {**sizes, "tokens": round_up(max_tokens, multiple)}) is not None
-
-
-def test_the_smallest_profile_that_holds_is_chosen() -> None:
-    profiles = profiles_for(PADDED, limits(), 64)
-    sizes = {"tokens": 512, "groups": 8, "length": 512, "masks": 1}
-    assert choose(profiles, sizes) == 0
-    assert choose(profiles, {**sizes, "tokens": 576}) == 2
-    assert choose(profiles, {**sizes, "groups": 9}) == 2
-    assert choose(profiles, {**sizes, "length": 64, "groups": 200}) == 1
-    assert choose(profiles, {**sizes, "length": 8192, "groups": 4}) == 4
-    assert choose(profiles, {**sizes, "length": 8192, "groups": 5}) is None
+    assert profiles[-1].ranges["tokens"][2] == round_up(max_tokens, multiple)
+    if symbols is PADDED:
+        assert profiles[-1].ranges["length"][2] == round_up(longest, multiple)
 
 
 @given(size=st.integers(1, 100_000), multiple=st.sampled_from([1, 64, 384]))
 def test_a_bucket_holds_its_size_and_adds_little(size: int, multiple: int) -> None:
-    rounded = bucket(size, multiple)
+    rounded = bucket_length(size, multiple)
     assert size <= rounded
     assert rounded % multiple == 0
     assert rounded < 1.25 * size + multiple
-    assert bucket(rounded, multiple) == rounded
+    assert bucket_length(rounded, multiple) == rounded
+    assert size <= bucket_count(size) < 2 * size
 
 
 def test_buckets_are_few() -> None:
-    assert len({bucket(size, 64) for size in range(1, 8193)}) == 24
-    assert [bucket(n) for n in (1, 7, 8, 9, 11, 17, 1000)] == [1, 7, 8, 10, 12, 20, 1024]
+    assert len({bucket_length(size, 64) for size in range(1, 8193)}) == 24
+    assert [bucket_length(n, 1) for n in (1, 7, 8, 9, 11, 17, 1000)] == [1, 7, 8, 10, 12, 20, 1024]
+    assert [bucket_count(n) for n in (1, 3, 4, 5, 8, 9, 1000)] == [1, 3, 4, 8, 8, 16, 1024]
 
 
 def test_shapes_and_symbols_of_a_signature() -> None:

@@ -8,7 +8,7 @@ parameters are held against the real module by tests/runtime/backends/test_doubl
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,13 +31,20 @@ class FakeCuda:
     cudaStreamCaptureMode = real.cudaStreamCaptureMode
     cudaGetErrorString = staticmethod(real.cudaGetErrorString)
 
-    def __init__(self, *capabilities: str, memory: int = 1 << 30, driver: int = 13000) -> None:
+    def __init__(
+        self,
+        *capabilities: str,
+        names: Sequence[str] = (),
+        memory: int = 1 << 30,
+        driver: int = 13000,
+    ) -> None:
         self.capabilities = capabilities or ("8.9",)
+        self.names = names or [f"GPU {capability}" for capability in self.capabilities]
         self.free = self.memory = memory
         self.driver = driver
         self.current = -1
         self.launches = self.captures = 0
-        self.allow_capture = True
+        self.errors: dict[str, Any] = {}  # what a function of capturing reports, each time
         self.failure = OK  # what the next wait for the stream reports
         self._device: dict[int, NDArray[np.uint8]] = {}
         self._host: dict[int, Any] = {}
@@ -87,7 +94,7 @@ class FakeCuda:
         return OK, major if attr == wanted else minor
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, Any]:
-        return OK, SimpleNamespace(name=f"GPU {self.capabilities[device]}".encode())
+        return OK, SimpleNamespace(name=self.names[device].encode())
 
     def cudaMemGetInfo(self) -> tuple[Any, int, int]:
         return OK, self.free, self.memory
@@ -151,17 +158,22 @@ class FakeCuda:
         return (OK,)
 
     def cudaStreamBeginCapture(self, stream: int, mode: Any) -> tuple[Any]:
-        self._recording = []
         self.captures += 1
+        if "cudaStreamBeginCapture" in self.errors:
+            return (self.errors["cudaStreamBeginCapture"],)
+        self._recording = []
         return (OK,)
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, int | None]:
         recorded, self._recording = self._recording, None
-        if not self.allow_capture or recorded is None:
-            return Error.cudaErrorStreamCaptureUnsupported, None
+        assert recorded is not None, "the stream is not capturing"
+        if "cudaStreamEndCapture" in self.errors:
+            return self.errors["cudaStreamEndCapture"], None
         return self._keep(recorded)
 
-    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, int]:
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, int | None]:
+        if "cudaGraphInstantiate" in self.errors:
+            return self.errors["cudaGraphInstantiate"], None
         return self._keep(self._graphs[graph])
 
     def cudaGraphDestroy(self, graph: int) -> tuple[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mbert.runtime.backends.buffers import host_dtype
 from mbert.runtime.manifest import Profile, TensorSpec
 from mbert.runtime.profiles import shape_at
 from support.fake_cuda import FakeCuda
@@ -27,7 +28,7 @@ class DataType(enum.Enum):
     BOOL = "bool"
     FLOAT = "float32"
     HALF = "float16"
-    BF16 = "uint16"
+    BF16 = "bfloat16"
 
 
 class FakeTensorRT:
@@ -59,6 +60,7 @@ class FakeTensorRT:
         self.profiles = tuple(profiles)
         self.compute = compute
         self.deserializes = True
+        self.plugins: tuple[str, ...] = ()  # libraries in the engine
         self.runs = True
         self.contexts = 0
         self.cache = FakeCache()
@@ -74,27 +76,30 @@ class FakeRuntime:
         self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> FakeEngine | None:
-        if self._trt.deserializes:
+        if self._trt.deserializes and (self.engine_host_code_allowed or not self._trt.plugins):
             return FakeEngine(self._trt, self._logger)
         self._logger.log(self._trt.ILogger.Severity.ERROR, "the plan\n is of another kind")
         return None
 
 
 class FakeEngine:
-    device_memory_size_v2 = 4096
-
     def __init__(self, trt: FakeTensorRT, logger: Any) -> None:
         self.trt = trt
         self.logger = logger
         self._specs = (*trt.inputs, trt.output)
         self.num_io_tensors = len(self._specs)
         self.num_optimization_profiles = len(trt.profiles)
+        sizes = map(self.get_device_memory_size_for_profile_v2, range(len(trt.profiles)))
+        self.device_memory_size_v2 = max(sizes)
 
     def get_tensor_name(self, index: int) -> str:
         return self._specs[index].name
 
     def get_tensor_dtype(self, name: str) -> DataType:
         return DataType(next(spec.dtype for spec in self._specs if spec.name == name))
+
+    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+        return 1024 * (profile_index + 1)
 
     def create_runtime_config(self) -> FakeConfig:
         return FakeConfig(self.trt)
@@ -167,6 +172,16 @@ class FakeContext:
         self._shapes[name] = shape
         return True
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        trt = self._engine.trt
+        assert name == trt.output.name
+        sizes: dict[str, int] = {}
+        for spec in trt.inputs:
+            for dimension, size in zip(spec.shape, self._shapes[spec.name], strict=True):
+                symbol, _, more = str(dimension).partition(" + ")
+                sizes[symbol] = size - int(more or 0)
+        return shape_at(trt.output, sizes)
+
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
         return memory % 256 == 0
@@ -189,6 +204,6 @@ class FakeContext:
         return True
 
     def _view(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        kind = np.dtype(dtype)
+        kind = host_dtype(dtype)
         size = int(np.prod(shape)) * kind.itemsize
         return self._engine.trt.cuda.at(self._addresses[name], size).view(kind).reshape(shape)

@@ -39,6 +39,8 @@ def make_manifest(
     dtype: str = "float16",
     built: bool = True,
     capability: str = "8.9",
+    compatibility: str = "none",
+    gpu: str | None = None,
     **changes: Any,
 ) -> Manifest:
     """The manifest of such a bundle, without files."""
@@ -50,11 +52,13 @@ def make_manifest(
         builder=f"{backend} {VERSION}" if built else None,
         profiles=profiles_for(symbols_of(inputs), LIMITS, 64),
         tokens_multiple=64,
+        hardware_compatibility=compatibility,
+        gpu=gpu,
     )
     entries: dict[str, Any] = {
         "mbert_version": "0.1.0",
         "task": task,
-        "precision": {"float32": "fp32", "float16": "fp16", "uint16": "bf16"}[dtype],
+        "precision": {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}[dtype],
         "target": "l4",
         "backend": backend,
         "operators": {},
@@ -87,7 +91,12 @@ def make_bundle(folder: Path, manifest: Manifest) -> Path:
     return folder
 
 
-def fake_library(manifest: Manifest, cuda: FakeCuda, version: str = VERSION) -> FakeTensorRT:
+def fake_library(
+    manifest: Manifest,
+    cuda: FakeCuda,
+    version: str = VERSION,
+    kind: type[FakeTensorRT] = FakeTensorRT,
+) -> FakeTensorRT:
     """A library whose engine computes what the bundle stands for."""
     assert manifest.engine is not None
     output = manifest.outputs[0]
@@ -102,12 +111,12 @@ def fake_library(manifest: Manifest, cuda: FakeCuda, version: str = VERSION) -> 
             full = np.concatenate((tokens, np.zeros((1, COLUMNS), np.float32)))
             tokens = np.where(np.diff(offsets)[:, None] > 0, full[offsets[:-1]], 0)
         values = tokens.astype(np.float32)
-        if output.dtype == "uint16":
+        if output.dtype == "bfloat16":
             return (values.view(np.uint32) >> 16).astype(np.uint16)
         return values.astype(output.dtype)
 
     profiles = manifest.engine.profiles
-    return FakeTensorRT(cuda, manifest.inputs, output, profiles, compute, version)
+    return kind(cuda, manifest.inputs, output, profiles, compute, version)
 
 
 def expected(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import errno
+import importlib
+import json
 import logging
 import os
 import re
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from mbert.errors import BackendError
-from mbert.runtime.backends import build_process, cuda, tensorrt, tensorrt_rtx
-from mbert.runtime.backends.build_process import BuildReport, BuildRequest
+from mbert.runtime.backends import build_process, cuda, tensorrt_rtx
+from mbert.runtime.backends.build_process import BuildReport, BuildRequest, build_in_child
 from mbert.runtime.backends.tensorrt_api import count_layers
 from mbert.runtime.backends.tensorrt_session import TensorRTSession
 from mbert.runtime.manifest import Limits, Profile
@@ -245,7 +246,51 @@ def test_an_interruption_ends_the_builder(graph: Path, tmp_path: Path) -> None:
         os.waitpid(-1, os.WNOHANG)  # no child is left
 
 
+@pytest.mark.parametrize(
+    ("function", "code"), [("os.pipe", errno.EMFILE), ("subprocess.Popen", errno.EAGAIN)]
+)
+def test_a_builder_that_cannot_be_started(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(f"mbert.runtime.backends.build_process.{function}", fail)
+    before = listed(Path("/proc/self/fd"))
+    refused(graph, f"builds the engine cannot be started: {os.strerror(code)}")
+    assert listed(Path("/proc/self/fd")) == before
+
+
+def test_errors_of_the_caller_stay_its_own(graph: Path, tmp_path: Path) -> None:
+    def report(doing: str, part: float) -> None:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the progress")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads the progress"):
+        build(graph, tmp_path / "a.engine", progress=report)
+
+
+def test_the_builder_imports_what_its_parent_would(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Python does not put the current folder first."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "tensorrt_rtx.py").write_text("raise ImportError('the first of all')")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    request = BuildRequest("tensorrt_rtx", str(graph), str(tmp_path / "e"), "8.9", PROFILES, {})
+    with pytest.raises(BackendError, match="the first of all"):
+        build_in_child(request, None)
+
+
 # ---- the report
+
+
+@pytest.mark.parametrize(
+    "report",
+    [BuildReport("tensorrt-rtx 1", (1, 2), (3, 4)), BuildReport("tensorrt 11", (), None, "L4")],
+)
+def test_reports_come_through_the_pipe(report: BuildReport) -> None:
+    assert build_process._report(**json.loads(json.dumps(asdict(report)))) == report
 
 
 def test_layers_are_counted_for_each_profile() -> None:
@@ -279,7 +324,7 @@ def load(engine: Path) -> None:
 
 
 def test_without_a_driver_a_real_engine_is_refused_in_words(graph: Path, tmp_path: Path) -> None:
-    if cuda.local_capabilities():
+    if cuda.local_devices():
         pytest.skip("this machine has a GPU")
     build(graph, tmp_path / "a.engine")
     with pytest.raises(BackendError, match=r"cannot load the engine .*CUDA driver version"):
@@ -296,98 +341,3 @@ def test_what_is_no_engine(tmp_path: Path, content: bytes) -> None:
 def test_an_engine_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"a\.engine cannot be read: No such file"):
         load(tmp_path / "a.engine")
-
-
-# ---- TensorRT: what it adds, without the library
-
-
-@pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """Run :func:`tensorrt.build_here` on doubles; what it set on the config."""
-    seen: dict[str, Any] = {"loaded": []}
-    config = SimpleNamespace(
-        create_timing_cache=lambda blob: SimpleNamespace(serialize=lambda: b"new " + blob),
-        set_timing_cache=lambda cache, ignore: seen.update(ignore_mismatch=ignore),
-    )
-    registry = SimpleNamespace(load_library=seen["loaded"].append)
-    builder = SimpleNamespace(get_plugin_registry=lambda: registry)
-    levels = SimpleNamespace(NONE="none", SAME_COMPUTE_CAPABILITY="same", AMPERE_PLUS="newer")
-    trt = SimpleNamespace(HardwareCompatibilityLevel=levels)
-
-    def build_engine(
-        library: Any, request: Any, progress: Any, warn: Any, configure: Any
-    ) -> BuildReport:
-        configure(trt, builder, config)
-        seen.update(vars(config))
-        return BuildReport("tensorrt 11", (), ())
-
-    monkeypatch.setattr(tensorrt, "build_engine", build_engine)
-    monkeypatch.setattr(
-        cuda, "devices", lambda: [cuda.Device(0, "A", "8.0"), cuda.Device(1, "B", "8.9")]
-    )
-    monkeypatch.setattr(cuda, "select", lambda index: seen.update(device=index))
-    return seen
-
-
-REQUEST = BuildRequest(
-    "tensorrt",
-    "model.onnx",
-    "a.engine",
-    "8.9",
-    PROFILES,
-    {"plugins": "/lib/plugins.so", "hardware_compatibility": "none"},
-)
-
-
-def here(request: BuildRequest, warnings: list[str]) -> None:
-    tensorrt.build_here(request, lambda doing, part: None, warnings.append)
-
-
-@pytest.mark.parametrize(
-    ("asked", "level"),
-    [("none", "none"), ("same-compute-capability", "same"), ("ampere-plus", "newer")],
-)
-def test_tensorrt_carries_its_plugins(configured: dict[str, Any], asked: str, level: str) -> None:
-    options = {**REQUEST.options, "hardware_compatibility": asked}
-    here(replace(REQUEST, options=options), [])
-    assert configured["device"] == 1  # the one of the compute capability
-    assert configured["loaded"] == configured["plugins_to_serialize"] == ["/lib/plugins.so"]
-    assert configured["hardware_compatibility_level"] == level
-    assert configured["ignore_mismatch"] is False
-
-
-def test_tensorrt_keeps_its_timings(configured: dict[str, Any], tmp_path: Path) -> None:
-    for _ in range(2):
-        here(REQUEST, [])
-    kept = tmp_path / "cache" / "tensorrt" / "timings-8.9.cache"
-    assert kept.read_bytes() == b"new new "  # the second build began with those of the first
-
-
-def test_timings_that_cannot_be_kept_fail_no_build(
-    configured: dict[str, Any], tmp_path: Path
-) -> None:
-    (tmp_path / "cache").write_text("a file")
-    warnings: list[str] = []
-    here(REQUEST, warnings)
-    assert len(warnings) == 1
-    assert "timings-8.9.cache cannot be kept" in warnings[0]
-
-
-def test_tensorrt_builds_on_the_gpu_it_builds_for(
-    configured: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(type(tensorrt.LIBRARY), "load", lambda self: None)
-    message = r"for compute capability 9\.0 on such a GPU only; here is A \(8\.0\), B \(8\.9\)"
-    with pytest.raises(BackendError, match=message):
-        tensorrt.build(
-            tmp_path / "m.onnx", tmp_path / "e", compute_capability="9.0", profiles=PROFILES
-        )
-    assert tensorrt.supports("8.9")
-    assert not tensorrt.supports("9.0")
-
-
-def test_tensorrt_is_not_installed_here() -> None:
-    if importlib.util.find_spec("tensorrt") is not None:
-        pytest.skip("TensorRT is installed")
-    assert tensorrt.available() is not None
-    assert "pip install 'mbert[tensorrt]'" in str(tensorrt.available())

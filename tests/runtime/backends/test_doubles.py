@@ -10,6 +10,7 @@ import pytest
 import tensorrt_rtx as trt
 from cuda.bindings import runtime
 
+from support import fake_builder
 from support import fake_tensorrt as fake
 from support.fake_cuda import FakeCuda
 
@@ -31,6 +32,14 @@ PAIRS = [
     (fake.FakeConfig, trt.IRuntimeConfig),
     (fake.FakeCache, trt.IRuntimeCache),
     (fake.FakeContext, trt.IExecutionContext),
+    (fake_builder.FakeBuilder, trt.Builder),
+    (fake_builder.FakeRegistry, trt.IPluginRegistry),
+    (fake_builder.FakeNetwork, trt.INetworkDefinition),
+    (fake_builder.FakeTensor, trt.ITensor),
+    (fake_builder.FakeParser, trt.OnnxParser),
+    (fake_builder.FakeProfile, trt.IOptimizationProfile),
+    (fake_builder.FakeBuilderConfig, trt.IBuilderConfig),
+    (fake_builder.FakeTimingCache, trt.ITimingCache),
 ]
 
 
@@ -54,6 +63,19 @@ def test_the_names_that_are_looked_up() -> None:
     for name in ("num_io_tensors", "num_optimization_profiles", "device_memory_size_v2"):
         assert hasattr(engine, name)
     assert hasattr(trt.Runtime, "engine_host_code_allowed")
+    config = fake_builder.FakeBuilderConfig()
+    for name in set(vars(config)) - {"flags", "profiles", "timing_cache"}:
+        assert hasattr(trt.IBuilderConfig, name)
+    assert {"num_inputs"} <= set(dir(trt.INetworkDefinition))
+    assert {"name", "dtype", "shape"} <= set(dir(trt.ITensor))
+    for enumeration in (
+        "NetworkDefinitionCreationFlag",
+        "ProfilingVerbosity",
+        "BuilderFlag",
+        "HardwareCompatibilityLevel",
+    ):
+        double = getattr(fake_builder.FakeBuilderLibrary, enumeration)
+        assert set(vars(double)) <= set(dir(getattr(trt, enumeration)))
     assert hasattr(trt.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
     assert hasattr(trt.ExecutionContextAllocationStrategy, "USER_MANAGED")
     assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 import signal
@@ -137,6 +139,23 @@ def test_a_failed_build_frees_the_lock(tmp_path: Path) -> None:
         assert cached_engine("key", build, "the engine", temporary).read_bytes() == b"built"
 
 
+def test_a_lock_that_cannot_be_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As without locks: two may build, and either's rename is whole."""
+
+    def flock(file: object, operation: int) -> None:
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another has it")
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with ExitStack() as temporary:
+        path = cached_engine("key", lambda path: path.write_bytes(b"built"), "it", temporary)
+        assert path.read_bytes() == b"built"
+    assert "waiting for it" in caplog.text
+
+
 def test_a_kept_engine_is_not_announced(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mbert")
     with ExitStack() as temporary:
@@ -154,11 +173,13 @@ def test_a_key_names_everything_that_an_engine_depends_on(tmp_path: Path) -> Non
     assert engine is not None
     fewer = replace(engine, profiles=engine.profiles[:1])
     keys = [
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9"),
-        engine_key(other, engine, "tensorrt-rtx 1.7", "8.9"),
-        engine_key(bundle, fewer, "tensorrt-rtx 1.7", "8.9"),
-        engine_key(bundle, engine, "tensorrt-rtx 1.8", "8.9"),
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.6"),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", None),
+        engine_key(other, engine, "tensorrt-rtx 1.7", "8.9", None),
+        engine_key(bundle, fewer, "tensorrt-rtx 1.7", "8.9", None),
+        engine_key(bundle, engine, "tensorrt-rtx 1.8", "8.9", None),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.6", None),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", "NVIDIA L4"),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", "NVIDIA L40S"),
     ]
     assert len(set(keys)) == len(keys)
-    assert keys[0] == engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9")
+    assert keys[0] == engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", None)

@@ -38,6 +38,29 @@ def bundle(tmp_path: Path) -> Bundle:
     return make
 
 
+class Builds:
+    """In place of a builder: counts, and writes a stand-in."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    def __call__(self, model: Path, engine: Path, **request: Any) -> None:
+        assert model.name == "model.onnx"
+        request.pop("progress")("compiling", 0.5)
+        self.requests.append(request)
+        engine.write_bytes(b"built")
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Builds:
+    fake = Builds()
+    backends = {
+        name: replace(backend, build=fake) for name, backend in tensorrt_load._BACKENDS.items()
+    }
+    monkeypatch.setattr(tensorrt_load, "_BACKENDS", backends)
+    return fake
+
+
 # ---- no GPU
 
 
@@ -66,7 +89,7 @@ def test_with_nvidias_own_runtime_and_no_driver(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real bindings' answer; on a machine with a driver there is nothing to see."""
-    if cuda_module.local_capabilities():
+    if cuda_module.local_devices():
         pytest.skip("this machine has a GPU")
     monkeypatch.setattr(cuda_module, "_DRIVER", "libc.so.6")
     with pytest.raises(BackendError, match=r"CUDA finds no GPU: .*\(cudaError"):
@@ -124,21 +147,96 @@ def test_a_gpu_of_another_kind(
 ) -> None:
     give_gpu(has)
     message = (
-        rf"exported for l4, compute capability 8\.9; cuda:0 is a GPU {has}, of {has}\. Pass "
+        rf"exported for l4, compute capability 8\.9; cuda:0 is GPU {has}, of {has}\. Pass "
         rf"device= .* export with --gpu sm_{has.replace('.', '')}\."
     )
     with pytest.raises(BackendError, match=message):
         mbert.load(bundle(backend=backend, built=built))
 
 
-def test_tensorrt_itself_judges_among_newer_gpus(
-    tmp_path: Path, give_gpu: Callable[..., FakeCuda], give_library: Callable[..., FakeTensorRT]
+A10, A40, L4 = (
+    {"capability": "8.6", "name": "NVIDIA A10"},
+    {"capability": "8.6", "name": "NVIDIA A40"},
+    {"capability": "8.9", "name": "NVIDIA L4"},
+)
+
+
+def on(machine: dict[str, str], give_gpu: Callable[..., FakeCuda]) -> FakeCuda:
+    return give_gpu(machine["capability"], names=[machine["name"]])
+
+
+def of_tensorrt(compatibility: str, built_on: dict[str, str] = A10, **entries: Any) -> Manifest:
+    return make_manifest(
+        backend="tensorrt",
+        compatibility=compatibility,
+        capability=built_on["capability"],
+        **{"gpu": built_on["name"], **entries},
+    )
+
+
+@pytest.mark.parametrize(
+    ("manifest", "machine"),
+    [
+        (of_tensorrt("none"), A10),
+        (of_tensorrt("none", gpu=None), A40),  # a manifest that does not say
+        (of_tensorrt("none", built=False, gpu=None), A40),
+        (of_tensorrt("same-compute-capability"), A40),
+        (of_tensorrt("ampere-plus"), A40),
+        (of_tensorrt("ampere-plus"), L4),
+        (of_tensorrt("ampere-plus", L4), A10),
+    ],
+)
+def test_gpus_that_an_engine_is_for(
+    tmp_path: Path,
+    give_gpu: Callable[..., FakeCuda],
+    give_library: Callable[..., FakeTensorRT],
+    builds: Builds,
+    manifest: Manifest,
+    machine: dict[str, str],
 ) -> None:
-    """An engine may have been built for all of them."""
-    manifest = make_manifest(backend="tensorrt", capability="8.0")
-    give_library(manifest, give_gpu("8.9"))
+    give_library(manifest, on(machine, give_gpu))
     with mbert.load(make_bundle(tmp_path / "bundle", manifest)) as model:
         assert model.run([[1, 2]])[0].shape == (2, 4)
+
+
+OTHER_MODEL = (
+    r"was built on NVIDIA A10, and runs on that model of GPU only; cuda:0 is NVIDIA A40\. Pass "
+    r"device= .*export on a machine that has NVIDIA A40, or .*--hardware-compatibility same-compute"
+)
+OTHER_CAPABILITY = (
+    r"compute capability 8\.6; cuda:0 is NVIDIA L4, of 8\.9\. Pass device= .*--gpu sm_89"
+)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "machine", "message"),
+    [
+        (of_tensorrt("none"), A40, OTHER_MODEL),
+        (of_tensorrt("none"), L4, OTHER_CAPABILITY),
+        (of_tensorrt("same-compute-capability"), L4, OTHER_CAPABILITY),
+        (
+            of_tensorrt("ampere-plus"),
+            {"capability": "7.5", "name": "Tesla T4"},
+            r"capability 8\.6; cuda:0 is Tesla T4, of 7\.5\. Pass device= .*--gpu sm_75",
+        ),
+        (
+            of_tensorrt("ampere-plus", built=False, gpu=None),
+            L4,
+            r"is NVIDIA L4, of 8\.9\. Its engine, for ampere-plus, is not built yet, which takes a "
+            r"GPU of 8\.6: export on such a machine, and the bundle brings it\. .*--gpu sm_89",
+        ),
+    ],
+)
+def test_gpus_that_an_engine_is_not_for(
+    tmp_path: Path,
+    give_gpu: Callable[..., FakeCuda],
+    manifest: Manifest,
+    machine: dict[str, str],
+    message: str,
+) -> None:
+    on(machine, give_gpu)
+    with pytest.raises(BackendError, match=message):
+        mbert.load(make_bundle(tmp_path / "bundle", manifest))
 
 
 # ---- another library
@@ -229,29 +327,6 @@ def test_a_cpu_bundle_needs_nothing_of_the_gpus(tmp_path: Path) -> None:
 # ---- an engine that is built at first load
 
 
-class Builds:
-    """In place of a builder: counts, and writes a stand-in."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-
-    def __call__(self, model: Path, engine: Path, **request: Any) -> None:
-        assert model.name == "model.onnx"
-        request.pop("progress")("compiling", 0.5)
-        self.requests.append(request)
-        engine.write_bytes(b"built")
-
-
-@pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> Builds:
-    fake = Builds()
-    backends = {
-        name: replace(backend, build=fake) for name, backend in tensorrt_load._BACKENDS.items()
-    }
-    monkeypatch.setattr(tensorrt_load, "_BACKENDS", backends)
-    return fake
-
-
 @pytest.fixture
 def unbuilt(
     tmp_path: Path, give_gpu: Callable[..., FakeCuda], give_library: Callable[..., FakeTensorRT]
@@ -283,6 +358,24 @@ def test_the_engine_is_built_once(
     assert line.startswith(f"Building the TensorRT-RTX engine of {unbuilt} for GPU 8.9.")
     assert str(engine) in line
     assert "compiling: 50%" in caplog.text
+
+
+def test_tensorrt_builds_on_the_gpu_that_is_loaded_on(
+    tmp_path: Path,
+    give_gpu: Callable[..., FakeCuda],
+    give_library: Callable[..., FakeTensorRT],
+    builds: Builds,
+) -> None:
+    """An engine is for one model of GPU: of three cards of two models, two engines."""
+    manifest = make_manifest(backend="tensorrt", built=False)
+    gpus = give_gpu("8.9", "8.9", "8.9", names=["NVIDIA L4", "NVIDIA L40S", "NVIDIA L4"])
+    give_library(manifest, gpus)
+    bundle = make_bundle(tmp_path / "bundle", manifest)
+    for device in ("cuda:1", "cuda:2", "cuda:0", "cuda:1"):
+        mbert.load(bundle, device=device).close()
+    assert [request["device"] for request in builds.requests] == [1, 2]
+    assert {request["hardware_compatibility"] for request in builds.requests} == {"none"}
+    assert len(engines(tmp_path)) == 2
 
 
 def test_another_bundle_has_another_engine(unbuilt: Path, builds: Builds, tmp_path: Path) -> None:

@@ -58,4 +58,5 @@ def test_a_provider_that_does_not_start(bundle: Path, monkeypatch: pytest.Monkey
     message = r"cannot start CUDA on cuda:0 \(GPU 8\.9\): its CUDA or cuDNN libraries are missing"
     with pytest.raises(BackendError, match=message):
         mbert.load(bundle, operators="functions")
-    assert Session.asked == [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
+    options = {"device_id": 0, "use_tf32": 0}  # float32 stays float32
+    assert Session.asked == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]

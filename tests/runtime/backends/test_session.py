@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 import mbert
 from mbert.errors import BackendError
 from mbert.runtime.backends import tensorrt_session
+from mbert.runtime.backends.cuda import Stream
 from support.fake_cuda import Error, FakeCuda
 from support.fake_tensorrt import FakeTensorRT
-from support.gpu_bundles import MASK, expected, make_bundle, make_manifest
+from support.gpu_bundles import COLUMNS, MASK, expected, make_bundle, make_manifest
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
 TASKS = ("feature-extraction", "fill-mask", "text-classification")
@@ -78,7 +79,7 @@ def test_every_row_lands_where_it_belongs(
         np.testing.assert_array_equal(found, machine.wanted(sequences))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "uint16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_every_precision_comes_out_as_float32(load: Callable[..., Machine], dtype: str) -> None:
     machine = load(dtype=dtype)
     sequences = ids_of((5, 20))  # sums that bfloat16 holds
@@ -125,20 +126,50 @@ def test_calls_of_like_sizes_share_a_graph(load: Callable[..., Machine]) -> None
     assert (machine.library.contexts, machine.cuda.captures, machine.cuda.launches) == (1, 1, 2)
 
 
-def test_what_cannot_be_captured_still_runs(load: Callable[..., Machine]) -> None:
+def test_what_is_met_once_is_not_captured(load: Callable[..., Machine]) -> None:
     machine = load()
-    machine.cuda.allow_capture = False
-    for seed in range(3):
+    for lengths in ((10,), (100,), (200,)):
+        sequences = ids_of(lengths)
+        np.testing.assert_array_equal(machine.run(sequences), machine.wanted(sequences))
+    assert (machine.library.contexts, machine.cuda.captures, machine.cuda.launches) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"]
+)
+def test_what_cannot_be_captured_still_runs(load: Callable[..., Machine], function: str) -> None:
+    machine = load()
+    before = machine.cuda.held
+    machine.cuda.errors[function] = Error.cudaErrorStreamCaptureUnsupported
+    for seed in range(4):
         sequences = ids_of((100, 27), seed)
         np.testing.assert_array_equal(machine.run(sequences), machine.wanted(sequences))
     # It is tried once, not at every call.
     assert (machine.library.contexts, machine.cuda.captures, machine.cuda.launches) == (1, 1, 0)
+    assert machine.cuda.held == before
+
+
+def test_a_graph_is_freed_whatever_ends_its_capture(give_gpu: Callable[..., FakeCuda]) -> None:
+    cuda = give_gpu()
+    stream = Stream(0)
+    before = cuda.held
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stream.capture(interrupted)
+    assert cuda.held == before
+    graph = stream.capture(lambda: None)  # the stream is in no capture any more
+    assert graph is not None
+    stream.destroy(graph)
+    assert cuda.held == before
 
 
 def test_graphs_are_kept_up_to_a_number(
     load: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_session, "_GRAPHS", 2)
+    monkeypatch.setattr(tensorrt_session, "_SIZES", 2)
     machine = load()
     before = machine.cuda.held
     for lengths in ((10,), (100,), (200,), (10,), (10,)):
@@ -223,19 +254,47 @@ def test_an_engine_of_another_signature(
 ) -> None:
     bundle, cuda, library = failing(tmp_path, give_gpu, give_library)
     library.inputs = library.inputs[:-1]
-    with pytest.raises(BackendError, match=r"'pad_index', .* the bundle says .*'key_mask'"):
+    message = r"pad_index int32, .* the bundle says .*key_mask bool, .*Export again"
+    with pytest.raises(BackendError, match=message):
         mbert.load(bundle)
     gc.collect()
     assert cuda.held == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "named"),
+    [("float32", "float32"), ("bfloat16", "bfloat16"), ("int64", r"DataType\.INT64")],
+)
 def test_an_engine_with_a_tensor_of_another_type(
-    tmp_path: Path, give_gpu: Callable[..., FakeCuda], give_library: Callable[..., FakeTensorRT]
+    tmp_path: Path,
+    give_gpu: Callable[..., FakeCuda],
+    give_library: Callable[..., FakeTensorRT],
+    dtype: str,
+    named: str,
 ) -> None:
     bundle, _, library = failing(tmp_path, give_gpu, give_library)
-    library.output = replace(library.output, dtype="int64")
-    with pytest.raises(BackendError, match=r"'last_hidden_state' is DataType\.INT64; mbert has no"):
+    library.output = replace(library.output, dtype=dtype)
+    message = rf"last_hidden_state {named}, .* the bundle says .*last_hidden_state float16, "
+    with pytest.raises(BackendError, match=message):
         mbert.load(bundle)
+
+
+@pytest.mark.parametrize("columns", [COLUMNS - 1, COLUMNS + 1])
+def test_an_engine_whose_output_has_another_shape(
+    tmp_path: Path,
+    give_gpu: Callable[..., FakeCuda],
+    give_library: Callable[..., FakeTensorRT],
+    columns: int,
+) -> None:
+    """A wider one would be written past its memory."""
+    bundle, _, library = failing(tmp_path, give_gpu, give_library)
+    library.output = replace(library.output, shape=("tokens", columns))
+    message = (
+        rf"'last_hidden_state' of shape \[64, {columns}\] for the sizes .*'tokens': 64.*; the "
+        rf"bundle says \[64, {COLUMNS}\]\. Export again"
+    )
+    with mbert.load(bundle) as model, pytest.raises(BackendError, match=message):
+        model.run([[1, 2]])
 
 
 def test_too_little_memory(
