@@ -36,7 +36,7 @@ class Card:
 
 
 def this_card() -> Card:
-    """Describe the first GPU that PyTorch sees (CUDA_VISIBLE_DEVICES chooses).
+    """Describe the GPU that PyTorch computes on (CUDA_VISIBLE_DEVICES chooses).
 
     Raises:
         BackendError: no PyTorch, one without CUDA, or no GPU.
@@ -59,14 +59,16 @@ def this_card() -> Card:
             f"PyTorch {torch.__version__} (CUDA {torch.version.cuda}) finds no NVIDIA GPU that it "
             "can use. Run this where `nvidia-smi` lists one whose driver is new enough."
         )
-    found = torch.cuda.get_device_properties(0)
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    # The driver counts GPUs that PyTorch may not see.
+    uuid = f"GPU-{found.uuid}"
     return Card(
         name=found.name,
         sm=10 * found.major + found.minor,
         memory_bytes=found.total_memory,
         multiprocessors=found.multi_processor_count,
-        driver=_ask("driver_version"),
-        clocks=_ask("clocks.sm,clocks.max.sm,clocks.mem,power.limit"),
+        driver=_ask(uuid, "driver_version"),
+        clocks=_ask(uuid, "clocks.sm,clocks.max.sm,clocks.mem,power.limit"),
         torch=str(torch.__version__),
         torch_cuda=str(torch.version.cuda),
         python=platform.python_version(),
@@ -88,11 +90,11 @@ def target_of(name: str, sm: int) -> Target | None:
     return max(held, key=lambda target: len(target.name), default=None)
 
 
-def _ask(fields: str) -> str:
-    """Query nvidia-smi for the first GPU."""
+def _ask(uuid: str, fields: str) -> str:
+    """Query nvidia-smi for a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    command = [tool, f"--query-gpu={fields}", "--format=csv,noheader", "--id=0"]
+    command = [tool, f"--query-gpu={fields}", "--format=csv,noheader", f"--id={uuid}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

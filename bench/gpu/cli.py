@@ -21,12 +21,13 @@ from .report import draw, make_record
 from .results import in_words
 from .steps import BROKEN, PASSED, SKIPPED, STEPS, run_apart, run_here, write_findings
 
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Check and time mbert's CUDA kernels on this machine's GPU. Needs PyTorch with CUDA, numpy and nvcc;
 no network, and nothing of mbert installed. Compiles the kernels; checks every primitive against the
 tables of the PTX manual, and the kernels against float64 on every case of the tests; times
-attention beside PyTorch's flash and flex attention, and the packed encoder whole and in parts. Each
-step has a time limit, together eight minutes."""
+attention beside PyTorch's flash and flex attention, and the packed encoder whole and in parts.
+Compiled once, the steps take about {sum(STEPS.values()) // 60} minutes: past its share of them,
+each ends what it has begun and says what it left out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbert.errors import BackendError
+from mbert.model.ops import POOLING_MODES
 
 from .checkout import support
 from .context import Context
-from .kernels import POOLING_MODES
 from .results import Check, Findings, check, compare
+from .timing import in_graph
 
 HEAD_DIMS = (32, 64, 128)
 ROTATIONS = {"fused": False, "workspace": True}
@@ -85,6 +85,7 @@ def check_behaviour(context: Context) -> Iterator[Check]:
             ("independent of the batch", _alone),
             ("keeps NaN apart", _not_finite),
             ("takes hostile offsets", _hostile_offsets),
+            ("replays on new contents", _replayed),
         ):
             yield check(f"{dtype} {what}", partial(holds, context, case_of, dtype))
     yield check("refuses other head sizes", partial(_other_head_size, context, case_of))
@@ -132,6 +133,34 @@ def _hostile_offsets(context: Context, case_of: Any, dtype: str) -> None:
             attend(context, case, inputs, dtype, in_workspace).cpu()
 
 
+def _replayed(context: Context, case_of: Any, dtype: str) -> None:
+    """A captured CUDA graph computes what its buffers hold when it is replayed."""
+    for window in (-1, 64):
+        captured = case_of((130, 0, 70, 57), slack=5, num_heads=3, window=window)
+        replayed = case_of((3, 200, 1, 40), slack=18, num_heads=3, window=window)
+        inputs, others = (
+            tensors(context, rounded(case.inputs(seed), dtype), dtype)
+            for seed, case in enumerate((captured, replayed))
+        )
+        # The longer sequence's table for both.
+        inputs["rope"] = others["rope"]
+        for in_workspace in ROTATIONS.values():
+            buffers = {name: tensor.clone() for name, tensor in inputs.items()}
+            outputs: list[Tensor] = []
+
+            def program() -> Tensor:
+                outputs.append(compute(context, captured, buffers, in_workspace))  # noqa: B023
+                return outputs[-1]  # noqa: B023
+
+            replay = in_graph(program, 1)
+            output = outputs[-1]
+            for name, tensor in others.items():
+                buffers[name].copy_(tensor)
+            output.fill_(float("nan"))
+            replay()
+            assert_same_bits(output, compute(context, replayed, others, in_workspace))
+
+
 def _other_head_size(context: Context, case_of: Any) -> None:
     case = case_of((70,), head_dim=48)
     try:
@@ -143,6 +172,7 @@ def _other_head_size(context: Context, case_of: Any) -> None:
 
 def check_pooling(context: Context) -> Iterator[Check]:
     """Hold the pooling to float64, in every type and mode; one sequence is empty."""
+    pooled_by_oracle = support(context.checkout, "pooling").pooled
     offsets = np.cumsum([0, 5, 0, 1, 1000, 64], dtype=np.int32)
     generator = np.random.default_rng(0)
     for dtype in context.dtypes:
@@ -155,34 +185,37 @@ def check_pooling(context: Context) -> Iterator[Check]:
                     torch.from_numpy(offsets).to(context.device),
                     mode,
                 )
-                exact = pool(given.double().numpy(), offsets, mode)
+                exact = pooled_by_oracle(
+                    {"hidden": given.double().numpy(), "cu_seqlens": offsets}, mode
+                )
                 # Sums in float32 and one rounding.
                 allowed = float(np.abs(exact).max()) * torch.finfo(given.dtype).eps
                 name = f"{dtype} pooling {mode}, {columns} columns"
                 yield compare(name, largest(pooled.double().cpu().numpy() - exact), allowed)
 
 
-def pool(hidden: NDArray[np.float64], offsets: NDArray[np.int32], mode: str) -> NDArray[np.float64]:
-    """VarlenPooling in float64."""
-    rows = np.zeros((len(offsets) - 1, hidden.shape[1]))
-    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
-        if end > begin:
-            rows[i] = hidden[begin] if mode == "cls" else hidden[begin:end].mean(0)
-    return rows
-
-
 def attend(
     context: Context, case: Any, inputs: dict[str, NDArray[Any]], dtype: str, in_workspace: bool
 ) -> Tensor:
     """Run the kernel on a case's inputs."""
-    qkv, cu_seqlens, rope = (
-        torch.from_numpy(np.ascontiguousarray(inputs[name])).to(context.device)
-        for name in ("qkv", "cu_seqlens", "rope")
-    )
+    return compute(context, case, tensors(context, inputs, dtype), in_workspace)
+
+
+def tensors(context: Context, inputs: dict[str, NDArray[Any]], dtype: str) -> dict[str, Tensor]:
+    """The inputs on the device, qkv in the type."""
+    found = {
+        name: torch.from_numpy(np.ascontiguousarray(array)).to(context.device)
+        for name, array in inputs.items()
+    }
+    return {**found, "qkv": found["qkv"].to(getattr(torch, dtype))}
+
+
+def compute(context: Context, case: Any, given: dict[str, Tensor], in_workspace: bool) -> Tensor:
+    """Run the kernel on tensors, with a case's attributes."""
     return context.kernels.attention(
-        qkv.to(getattr(torch, dtype)),
-        cu_seqlens,
-        rope,
+        given["qkv"],
+        given["cu_seqlens"],
+        given["rope"],
         case.num_heads,
         case.scale,
         case.window,

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbert.errors import BackendError
+from mbert.model.ops import POOLING_MODES
 
 # plugins/cuda/types.h, in its order.
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-POOLING_MODES = {"cls": 0, "mean": 1}
 _ERROR_BYTES = 4096
 
 

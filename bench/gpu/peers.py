@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
@@ -132,6 +133,9 @@ def flash(work: Workload) -> Attend:
         varlen_attn: Any = import_module("torch.nn.attention.varlen").varlen_attn
     except ImportError:
         return _nested(work, rotate, rows)
+    # PyTorch 2.10 has the function, without these.
+    if not signature(varlen_attn).parameters.keys() >= {"scale", "window_size"}:
+        return _nested(work, rotate, rows)
     # One window on both sides, -1 for none, as flash attention has it.
     kinds = {} if work.window < 0 else {"window_size": (work.window, work.window)}
 
@@ -147,7 +151,7 @@ def flash(work: Workload) -> Attend:
 
 
 def _nested(work: Workload, rotate: Callable[..., Any], rows: Tensor) -> Attend:
-    """The same kernel by way of nested tensors, before PyTorch 2.10; global attention alone."""
+    """The same kernel by way of nested tensors, before PyTorch 2.11; global attention alone."""
     if work.window >= 0:
         raise NotImplementedError("this PyTorch has no packed flash attention with a window")
     offsets = work.cu_seqlens.long()

@@ -17,8 +17,8 @@ from .card import this_card
 from .context import Context
 from .results import Findings, in_words
 
-# Name (of a module with `run`) -> seconds after which it begins nothing more. Eight minutes in all,
-# the build included.
+# Name (of a module with `run`) -> seconds after which it begins nothing more: seven minutes in all,
+# after the build.
 STEPS = {"primitives": 30, "correctness": 100, "attention": 200, "encoder": 90}
 # What has begun is given so much longer before the process is ended.
 GRACE_SECONDS = 60

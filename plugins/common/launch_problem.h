@@ -11,15 +11,25 @@
 
 namespace mbert {
 
-// Returns an empty string when the launch of a kernel that computes in that type succeeded, or else
-// why it did not.
-inline std::string launch_problem(cudaError_t error, cuda::ElementType type) {
+// Returns an empty string when launch(params, ...), which returned that, succeeded, or else why it
+// did not.
+template <class Params>
+std::string launch_problem(cudaError_t error, const Params& params) {
   if (error == cudaSuccess) return {};
+  std::string problem;
   int capability = 0;
-  if (error == cudaErrorNotSupported && cuda::get_compute_capability(&capability) == cudaSuccess) {
-    const std::string problem = cuda::validate_device(type, capability);
-    if (!problem.empty()) return problem;
+  if (error == cudaErrorInvalidValue) {
+    problem = validate(params);
+  } else if (error == cudaErrorNotSupported &&
+             cuda::get_compute_capability(&capability) == cudaSuccess) {
+    problem = cuda::validate_device(params.type, capability);
+  } else if (error == cudaErrorNoKernelImageForDevice &&
+             cuda::get_compute_capability(&capability) == cudaSuccess) {
+    problem = cuda::capability_text(capability) + "; the CUDA kernels of this library are for " +
+              MBERT_CUDA_BUILT_FOR +
+              ". Build it with MBERT_CUDA_ARCHITECTURES=" + std::to_string(capability);
   }
+  if (!problem.empty()) return problem;
   return std::string("the CUDA kernel could not be launched: ") + cudaGetErrorName(error) + " (" +
          cudaGetErrorString(error) + ")";
 }

@@ -75,14 +75,6 @@ void pool(const VarlenPoolingParams& params, std::int64_t sequence, std::int64_t
 
 }  // namespace
 
-std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
-  if (value != 0 && value != 1) {
-    return "mode is " + std::to_string(value) + "; it has to be 0 (cls) or 1 (mean)";
-  }
-  *mode = static_cast<PoolingMode>(value);
-  return {};
-}
-
 std::string validate(const VarlenPoolingParams& params) {
   if (params.tokens < 0 || params.columns < 0) {
     return "tokens is " + std::to_string(params.tokens) + " and columns " +

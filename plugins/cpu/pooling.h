@@ -10,12 +10,6 @@
 
 namespace mbert::cpu {
 
-// The values of the operator's attribute `mode`.
-enum class PoolingMode : std::int64_t { kCls = 0, kMean = 1 };
-
-// Sets *mode to the one of that value. Returns an empty string, or else what is wrong.
-std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode);
-
 struct VarlenPoolingParams {
   ElementType type = ElementType::kFloat32;  // of hidden and pooled
   const void* hidden = nullptr;              // [tokens, columns]

@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <functional>
 
+#include "common/operator_types.h"
+
 namespace mbert::cpu {
 
-enum class ElementType { kFloat32, kFloat16, kBFloat16 };
-
-inline std::int64_t element_size(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
+using mbert::ElementType;
+using mbert::PoolingMode;
 
 // Calls fn(0) ... fn(count - 1), in any order and on any threads, and returns when all are done.
 // The kernels bring no threads of their own: a second pool beside the caller's would fight it for

@@ -12,7 +12,8 @@
 namespace mbert::cpu {
 namespace {
 
-constexpr float kLog2E = 1.44269504088896340736f;
+// Far above any model; below it no product of the arithmetic on offsets can overflow.
+constexpr std::int64_t kMaxHeads = std::int64_t{1} << 20;
 
 const VarlenAttentionKernels& kernels(Isa isa) {
 #if defined(__x86_64__)
@@ -95,17 +96,7 @@ VarlenAttentionTask make_task(const VarlenAttentionParams& params, const Plan& p
 }  // namespace
 
 std::string validate_attributes(const VarlenAttentionParams& params) {
-  if (params.num_heads < 1) {
-    return "num_heads is " + std::to_string(params.num_heads) + "; it has to be at least 1";
-  }
-  if (params.window < -1) {
-    return "window is " + std::to_string(params.window) +
-           "; it has to be -1 (the whole sequence) or the distance of the farthest token seen";
-  }
-  if (!std::isfinite(params.scale)) {
-    return "scale is " + std::to_string(params.scale) + "; it has to be a finite number";
-  }
-  return {};
+  return validate_attention_attributes(params.num_heads, kMaxHeads, params.scale, params.window);
 }
 
 std::string validate(const VarlenAttentionParams& params) {
@@ -114,11 +105,6 @@ std::string validate(const VarlenAttentionParams& params) {
   if (params.head_dim < 16 || params.head_dim > kMaxHeadDim || params.head_dim % 16 != 0) {
     return "head_dim (the columns of rope) is " + std::to_string(params.head_dim) +
            "; it has to be a multiple of 16 from 16 to " + std::to_string(kMaxHeadDim);
-  }
-  // Far above any model; below it no product of the arithmetic on offsets can overflow.
-  if (params.num_heads > (std::int64_t{1} << 20)) {
-    return "num_heads is " + std::to_string(params.num_heads) +
-           "; more than 2^20 are not supported";
   }
   if (params.tokens < 0 || params.max_position < 0) {
     return "tokens is " + std::to_string(params.tokens) + " and max_position " +

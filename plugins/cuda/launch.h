@@ -6,14 +6,9 @@
 
 #include <cstdint>
 
-namespace mbert::cuda {
+#include "launch_shape.h"
 
-struct LaunchShape {
-  int grid_x;
-  int grid_y;
-  int threads;
-  std::uint32_t shared_bytes;  // dynamic
-};
+namespace mbert::cuda {
 
 // Launches kernel(argument); an empty grid is no launch.
 template <class Argument>
@@ -34,6 +29,24 @@ cudaError_t launch_kernel(void (*kernel)(Argument), const LaunchShape& shape,
   config.stream = stream;
   return cudaLaunchKernelEx(&config, kernel, argument);
 }
+
+// Launches kernels one after the other on a stream; none after one that could not be launched.
+class StreamLauncher {
+ public:
+  explicit StreamLauncher(cudaStream_t stream) : stream_(stream) {}
+
+  cudaError_t error() const { return error_; }
+
+ protected:
+  template <class Argument>
+  void launch_next(void (*kernel)(Argument), const LaunchShape& shape, const Argument& argument) {
+    if (error_ == cudaSuccess) error_ = launch_kernel(kernel, shape, argument, stream_);
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaError_t error_ = cudaSuccess;
+};
 
 }  // namespace mbert::cuda
 

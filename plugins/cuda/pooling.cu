@@ -13,23 +13,23 @@ __global__ void __launch_bounds__(VarlenPoolingTiling::kThreads)
   varlen_pooling(machine, arguments);
 }
 
-template <class T>
-cudaError_t launch_pooling(const VarlenPoolingParams& params, cudaStream_t stream) {
-  using Tiling = VarlenPoolingTiling;
-  const VarlenPoolingArguments<T> arguments = make_arguments<T>(params);
-  const LaunchShape shape = {Tiling::grid_x(arguments.sequences), Tiling::grid_y(arguments.columns),
-                             Tiling::kThreads, Tiling::kSharedBytes};
-  return launch_kernel(varlen_pooling_kernel<T>, shape, arguments, stream);
-}
+class Launcher : public StreamLauncher {
+ public:
+  using StreamLauncher::StreamLauncher;
+
+  template <class T>
+  void pool(const LaunchShape& shape, const VarlenPoolingArguments<T>& arguments) {
+    launch_next(varlen_pooling_kernel<T>, shape, arguments);
+  }
+};
 
 }  // namespace
 
 cudaError_t launch(const VarlenPoolingParams& params, cudaStream_t stream) {
   if (!validate(params).empty()) return cudaErrorInvalidValue;
-  const auto kernel = params.type == ElementType::kFloat32   ? launch_pooling<float>
-                      : params.type == ElementType::kFloat16 ? launch_pooling<Float16>
-                                                             : launch_pooling<BFloat16>;
-  return kernel(params, stream);
+  Launcher launcher(stream);
+  schedule(params, launcher);
+  return launcher.error();
 }
 
 }  // namespace mbert::cuda

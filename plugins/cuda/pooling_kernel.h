@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "hardware/types.h"
+#include "launch_shape.h"
 #include "pooling_params.h"
 #include "sequences.h"
 
@@ -106,6 +107,27 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
   }
   store_element(machine, arguments.pooled + index * columns + column,
                 rows > 0 ? total / static_cast<float>(rows) : 0.0f);
+}
+
+// Launches the kernel of one call: launcher.pool(shape, arguments) runs varlen_pooling(). params
+// have to be valid.
+template <class Launcher>
+void schedule(const VarlenPoolingParams& params, Launcher& launcher) {
+  using Tiling = VarlenPoolingTiling;
+  const auto pool = [&](const auto& arguments) {
+    const LaunchShape shape = {Tiling::grid_x(arguments.sequences),
+                               Tiling::grid_y(arguments.columns), Tiling::kThreads,
+                               Tiling::kSharedBytes};
+    launcher.pool(shape, arguments);
+  };
+  switch (params.type) {
+    case ElementType::kFloat32:
+      return pool(make_arguments<float>(params));
+    case ElementType::kFloat16:
+      return pool(make_arguments<Float16>(params));
+    case ElementType::kBFloat16:
+      return pool(make_arguments<BFloat16>(params));
+  }
 }
 
 }  // namespace mbert::cuda

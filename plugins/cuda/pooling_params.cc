@@ -4,14 +4,6 @@
 
 namespace mbert::cuda {
 
-std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
-  if (value != 0 && value != 1) {
-    return "mode is " + std::to_string(value) + "; it has to be 0 (cls) or 1 (mean)";
-  }
-  *mode = static_cast<PoolingMode>(value);
-  return {};
-}
-
 std::string validate_shapes(const VarlenPoolingParams& params) {
   return validate_sizes({
       {"tokens", params.tokens, kMaxRows},

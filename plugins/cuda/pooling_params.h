@@ -9,12 +9,6 @@
 
 namespace mbert::cuda {
 
-// The values of the operator's attribute `mode`.
-enum class PoolingMode : std::int64_t { kCls = 0, kMean = 1 };
-
-// Sets *mode to the one of that value. Returns an empty string, or else what is wrong.
-std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode);
-
 // All pointers are to device memory, aligned to the size of an element.
 struct VarlenPoolingParams {
   ElementType type = ElementType::kFloat32;  // of hidden and pooled

@@ -4,11 +4,12 @@
 
 #include <cstdint>
 
+#include "common/operator_types.h"
+
 namespace mbert::cuda {
 
-enum class ElementType { kFloat32, kFloat16, kBFloat16 };
-
-inline std::int64_t element_size(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
+using mbert::ElementType;
+using mbert::PoolingMode;
 
 // The most tokens, sequences and positions: sums of a few such numbers fit into an int.
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 29;

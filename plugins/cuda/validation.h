@@ -27,12 +27,13 @@ struct PointerCheck {
   const char* name;
   const void* pointer;
   int alignment;   // bytes
-  bool is_needed;  // otherwise it may be null
+  bool is_needed;  // otherwise it may be anything
 };
 
 inline std::string validate_pointers(std::initializer_list<PointerCheck> checks) {
   for (const PointerCheck& check : checks) {
-    if (check.is_needed && check.pointer == nullptr) {
+    if (!check.is_needed) continue;
+    if (check.pointer == nullptr) {
       return std::string(check.name) + " is a null pointer; it has to be device memory";
     }
     if (reinterpret_cast<std::uintptr_t>(check.pointer) %

@@ -4,6 +4,7 @@
 #include "launch.h"
 #include "varlen_attention_kernel.h"
 #include "varlen_attention_launch.h"
+#include "varlen_attention_schedule.h"
 
 namespace mbert::cuda {
 namespace {
@@ -25,24 +26,29 @@ __global__ void __launch_bounds__(Tiling::kThreads)
   rotate_keys<Tiling>(machine, arguments);
 }
 
+class Launcher : public StreamLauncher {
+ public:
+  using StreamLauncher::StreamLauncher;
+
+  template <class Tiling>
+  void rotate_keys(const LaunchShape& shape, const Arguments<Tiling>& arguments) {
+    launch_next(rotate_keys_kernel<Tiling>, shape, arguments);
+  }
+
+  template <class Tiling, KeyRotation kRotation>
+  void attend(const LaunchShape& shape, const Arguments<Tiling>& arguments) {
+    launch_next(varlen_attention_kernel<Tiling, kRotation>, shape, arguments);
+  }
+};
+
 }  // namespace
 
 template <class T, int kCapability>
 cudaError_t launch_varlen_attention(const VarlenAttentionParams& params, cudaStream_t stream) {
-  return with_tiling<T, kCapability>(params.head_dim, [&](auto tiling) {
-    using Tiling = decltype(tiling);
-    const Arguments<Tiling> arguments = make_arguments<T>(params);
-    LaunchShape shape = {Tiling::grid_x(arguments.tokens, arguments.sequences), arguments.num_heads,
-                         Tiling::kThreads, 0};
-    auto attention = varlen_attention_kernel<Tiling, KeyRotation::kFused>;
-    if (params.rotation == KeyRotation::kWorkspace) {
-      const cudaError_t error = launch_kernel(rotate_keys_kernel<Tiling>, shape, arguments, stream);
-      if (error != cudaSuccess) return error;
-      attention = varlen_attention_kernel<Tiling, KeyRotation::kWorkspace>;
-    }
-    shape.shared_bytes = Tiling::kSharedBytes;
-    return launch_kernel(attention, shape, arguments, stream);
-  });
+  Launcher launcher(stream);
+  with_tiling<T, kCapability>(params.head_dim,
+                              [&](auto tiling) { schedule<decltype(tiling)>(params, launcher); });
+  return launcher.error();
 }
 
 template cudaError_t launch_varlen_attention<MBERT_CUDA_ELEMENT, MBERT_CUDA_CAPABILITY>(

@@ -31,7 +31,6 @@ struct VarlenAttentionArguments {
 // The parameters have to be valid. T is the one that params.type names.
 template <class T>
 VarlenAttentionArguments<T> make_arguments(const VarlenAttentionParams& params) {
-  constexpr float kLog2E = 1.44269504088896340736f;
   VarlenAttentionArguments<T> arguments;
   arguments.qkv = static_cast<const T*>(params.qkv);
   arguments.cu_seqlens = params.cu_seqlens;

@@ -1,24 +1,11 @@
 #include "varlen_attention_params.h"
 
-#include <cmath>
-
 #include "validation.h"
 
 namespace mbert::cuda {
 
 std::string validate_attributes(const VarlenAttentionParams& params) {
-  if (params.num_heads < 1 || params.num_heads > kMaxHeads) {
-    return "num_heads is " + std::to_string(params.num_heads) + "; it has to be from 1 to " +
-           std::to_string(kMaxHeads);
-  }
-  if (params.window < -1) {
-    return "window is " + std::to_string(params.window) +
-           "; it has to be -1 (the whole sequence) or the distance of the farthest token seen";
-  }
-  if (!std::isfinite(params.scale)) {
-    return "scale is " + std::to_string(params.scale) + "; it has to be a finite number";
-  }
-  return {};
+  return validate_attention_attributes(params.num_heads, kMaxHeads, params.scale, params.window);
 }
 
 std::string validate_shapes(const VarlenAttentionParams& params) {
@@ -54,10 +41,13 @@ std::string validate(const VarlenAttentionParams& params) {
   });
 }
 
+std::string capability_text(int compute_capability) {
+  return "the GPU's compute capability is " + std::to_string(compute_capability / 10) + "." +
+         std::to_string(compute_capability % 10);
+}
+
 std::string validate_device(ElementType type, int compute_capability) {
-  const std::string found = "the GPU's compute capability is " +
-                            std::to_string(compute_capability / 10) + "." +
-                            std::to_string(compute_capability % 10);
+  const std::string found = capability_text(compute_capability);
   if (compute_capability < 75) return found + "; the CUDA kernels need 7.5 or newer";
   if (type == ElementType::kBFloat16 && compute_capability < 80) {
     return found + ", and bfloat16 needs 8.0 or newer; use float16 or float32";

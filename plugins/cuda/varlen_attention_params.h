@@ -56,13 +56,16 @@ std::string validate_shapes(const VarlenAttentionParams& params);
 // The same for everything that the host can check: all but what is in the arrays.
 std::string validate(const VarlenAttentionParams& params);
 
+// "the GPU's compute capability is 8.9", of 89.
+std::string capability_text(int compute_capability);
+
 // Returns an empty string, or else why a GPU of that compute capability (10 * major + minor: 75,
 // 80, 89, 120) cannot compute in that type.
 std::string validate_device(ElementType type, int compute_capability);
 
-// The rotation to take when nobody has timed both. Within a window of usual width a key is loaded,
-// and thus rotated, by some three blocks of queries, which costs less than another kernel that
-// writes and reads all keys. Without one it is loaded by every block of its sequence.
+// The rotation to take when nobody has timed both on real sequences. Within a window of usual width
+// a key is loaded, and thus rotated, by some three blocks of queries, which costs less than another
+// kernel that writes and reads all keys. Without one it is loaded by every block of its sequence.
 KeyRotation preferred_rotation(std::int64_t window);
 
 // Size of the workspace: 0, or that of the rotated keys, [tokens, num_heads * head_dim] of type.

@@ -90,14 +90,6 @@ struct ThreadPlace {
   }
 };
 
-// Returns launch(tiling) for the tiling of that head_dim, one that validate_shapes() accepts.
-template <class T, int kCapability, class Launch>
-auto with_tiling(std::int64_t head_dim, const Launch& launch) {
-  if (head_dim == 32) return launch(VarlenAttentionTiling<T, 32, kCapability>());
-  if (head_dim == 64) return launch(VarlenAttentionTiling<T, 64, kCapability>());
-  return launch(VarlenAttentionTiling<T, 128, kCapability>());
-}
-
 }  // namespace mbert::cuda
 
 #endif  // MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_TILING_H_

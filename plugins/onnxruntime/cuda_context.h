@@ -46,7 +46,7 @@ class Scratch {
 template <typename Params>
 void launch_on_stream(const Ort::KernelContext& context, const Params& params) {
   const auto stream = static_cast<cudaStream_t>(context.GetGPUComputeStream());
-  std::string problem = launch_problem(launch(params, stream), params.type);
+  std::string problem = launch_problem(launch(params, stream), params);
   if (!problem.empty()) throw Ort::Exception(std::move(problem), ORT_FAIL);
 }
 

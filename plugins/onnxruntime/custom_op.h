@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api.h"
+#include "common/operator_types.h"
 #include "operators.h"
 #include "shapes.h"
 
@@ -20,9 +21,7 @@ constexpr ONNXTensorElementDataType kFloatTypes[] = {
     ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
 };
 
-// ElementType is that of the kernels of a device.
-template <typename ElementType>
-ElementType element_type(ONNXTensorElementDataType type) {
+inline ElementType element_type(ONNXTensorElementDataType type) {
   if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return ElementType::kFloat16;
   if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return ElementType::kBFloat16;
   return ElementType::kFloat32;

@@ -31,7 +31,7 @@ class VarlenAttentionOp {
   }
 
   VarlenAttentionOp(const OrtKernelInfo* info, ONNXTensorElementDataType type) {
-    params_.type = element_type<decltype(params_.type)>(type);
+    params_.type = element_type(type);
     params_.num_heads = required_attribute<std::int64_t>(info, "num_heads");
     params_.scale = required_attribute<float>(info, "scale");
     params_.window = required_attribute<std::int64_t>(info, "window");

@@ -35,7 +35,7 @@ class VarlenPoolingOp {
   }
 
   VarlenPoolingOp(const OrtKernelInfo* info, ONNXTensorElementDataType type) {
-    params_.type = element_type<decltype(params_.type)>(type);
+    params_.type = element_type(type);
     require_valid(
         parse_pooling_mode(required_attribute<std::int64_t>(info, "mode"), &params_.mode));
   }

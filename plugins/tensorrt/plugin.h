@@ -2,15 +2,18 @@
 //
 // Operator says what that is:
 //   kName, kInputs (the first one and the only output are of the operator's element type)
-//   kTactics      ways to compute it, numbered from 1, that TensorRT times; 0 is the default one
 //   Attributes    see attributes.h; the constructor Operator(attributes) throws Problem if they are
 //                 wrong
 //   check(dims)   throws Problem if what is known of the inputs' sizes does not fit
 //   output(inputs, builder)            the output's shape
-//   params(type, dims, tactic)         the kernel's parameters, all but the pointers
+//   params(type, dims)                 the kernel's parameters, all but the pointers
 //   workspace(params)                         its size in bytes
 //   bind(inputs, output, workspace, &params)  the pointers
 // The kernel's parameters have validate_shapes(), validate() and launch() in namespace mbert::cuda.
+//
+// There are no tactics, not even where a kernel has variants. TensorRT times tactics on inputs that
+// it makes up, and here the work depends on what cu_seqlens holds: with zeros, all rows are slack.
+// It would compare the variants at doing nothing, and keep the answer in its timing cache.
 #ifndef MBERT_PLUGINS_TENSORRT_PLUGIN_H_
 #define MBERT_PLUGINS_TENSORRT_PLUGIN_H_
 
@@ -136,7 +139,7 @@ class Plugin final : public nvinfer1::IPluginV3,
       std::transform(inputs, inputs + kInputCount, dims,
                      [](const auto& input) { return input.desc.dims; });
       check(dims);
-      require_valid(validate_shapes(largest(inputs, 0)));
+      require_valid(validate_shapes(largest(inputs)));
     });
   }
 
@@ -146,24 +149,7 @@ class Plugin final : public nvinfer1::IPluginV3,
                                std::int32_t output_count) const noexcept override {
     return guarded<std::size_t>(subject_, 0, [&] {
       require_counts(input_count, output_count);
-      // The tactic is chosen later.
-      std::size_t bytes = 0;
-      for (std::int32_t tactic = 0; tactic <= Operator::kTactics; ++tactic) {
-        bytes = std::max(bytes, Operator::workspace(largest(inputs, tactic)));
-      }
-      return bytes;
-    });
-  }
-
-  std::int32_t getNbTactics() noexcept override { return Operator::kTactics; }
-
-  std::int32_t getValidTactics(std::int32_t* tactics, std::int32_t count) noexcept override {
-    return attempt([&] {
-      if (count != Operator::kTactics) {
-        throw Problem("it was asked for " + std::to_string(count) + " tactics; it has " +
-                      std::to_string(Operator::kTactics));
-      }
-      for (std::int32_t i = 0; i < count; ++i) tactics[i] = i + 1;
+      return Operator::workspace(largest(inputs));
     });
   }
 
@@ -172,22 +158,12 @@ class Plugin final : public nvinfer1::IPluginV3,
 
   // IPluginV3OneRuntime
 
-  std::int32_t setTactic(std::int32_t tactic) noexcept override {
-    return attempt([&] {
-      if (tactic < 0 || tactic > Operator::kTactics) {
-        throw Problem("tactic " + std::to_string(tactic) + " is unknown; the last one is " +
-                      std::to_string(Operator::kTactics));
-      }
-      tactic_ = tactic;
-    });
-  }
-
   std::int32_t onShapeChange(const nvinfer1::PluginTensorDesc* inputs, std::int32_t input_count,
                              const nvinfer1::PluginTensorDesc* /*outputs*/,
                              std::int32_t output_count) noexcept override {
     return attempt([&] {
       require_counts(input_count, output_count);
-      static_cast<void>(valid_params(inputs));
+      require_valid(validate_shapes(params(inputs)));
     });
   }
 
@@ -196,10 +172,9 @@ class Plugin final : public nvinfer1::IPluginV3,
                        const void* const* inputs, void* const* outputs, void* workspace,
                        cudaStream_t stream) noexcept override {
     return attempt([&] {
-      auto params = valid_params(input_descs);
-      Operator::bind(inputs, outputs[0], workspace, &params);
-      require_valid(validate(params));
-      require_valid(launch_problem(launch(params, stream), params.type));
+      auto bound = params(input_descs);
+      Operator::bind(inputs, outputs[0], workspace, &bound);
+      require_valid(launch_problem(launch(bound, stream), bound));
     });
   }
 
@@ -240,25 +215,23 @@ class Plugin final : public nvinfer1::IPluginV3,
     operator_.check(dims);
   }
 
-  auto params(nvinfer1::DataType type, const nvinfer1::Dims* dims, std::int32_t tactic) const {
+  auto params(nvinfer1::DataType type, const nvinfer1::Dims* dims) const {
     require_type(Operator::kInputs[0], type);
     check(dims);
-    return operator_.params(*element_type(type), dims, tactic);
+    return operator_.params(*element_type(type), dims);
   }
 
-  auto largest(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t tactic) const {
+  auto largest(const nvinfer1::DynamicPluginTensorDesc* inputs) const {
     nvinfer1::Dims dims[kInputCount];
     std::transform(inputs, inputs + kInputCount, dims, [](const auto& input) { return input.max; });
-    return params(inputs[0].desc.type, dims, tactic);
+    return params(inputs[0].desc.type, dims);
   }
 
-  auto valid_params(const nvinfer1::PluginTensorDesc* inputs) const {
+  auto params(const nvinfer1::PluginTensorDesc* inputs) const {
     nvinfer1::Dims dims[kInputCount];
     std::transform(inputs, inputs + kInputCount, dims,
                    [](const auto& input) { return input.dims; });
-    auto valid = params(inputs[0].type, dims, tactic_);
-    require_valid(validate_shapes(valid));
-    return valid;
+    return params(inputs[0].type, dims);
   }
 
   Attributes attributes_;
@@ -266,10 +239,9 @@ class Plugin final : public nvinfer1::IPluginV3,
   std::string subject_;
   std::string metadata_;
   std::string timing_id_;
-  std::int32_t tactic_ = 0;
   // What getFieldsToSerialize() returned last.
   std::vector<nvinfer1::PluginField> fields_;
-  nvinfer1::PluginFieldCollection collection_;
+  nvinfer1::PluginFieldCollection collection_{};
 };
 
 template <typename Operator>

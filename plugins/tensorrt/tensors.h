@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "cuda/types.h"
+#include "common/operator_types.h"
 #include "logging.h"
 
 namespace mbert::trt {
@@ -22,14 +22,14 @@ struct Input {
 };
 
 // None: not a type that the operators compute in.
-inline std::optional<cuda::ElementType> element_type(nvinfer1::DataType type) {
+inline std::optional<ElementType> element_type(nvinfer1::DataType type) {
   switch (type) {
     case nvinfer1::DataType::kFLOAT:
-      return cuda::ElementType::kFloat32;
+      return ElementType::kFloat32;
     case nvinfer1::DataType::kHALF:
-      return cuda::ElementType::kFloat16;
+      return ElementType::kFloat16;
     case nvinfer1::DataType::kBF16:
-      return cuda::ElementType::kBFloat16;
+      return ElementType::kBFloat16;
     default:
       return std::nullopt;
   }

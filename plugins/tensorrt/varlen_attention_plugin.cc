@@ -49,20 +49,14 @@ class VarlenAttention {
         {inputs[0].d[0], builder.operation(nvinfer1::DimensionOperation::kPROD, heads, head_dim)}};
   }
 
-  // Tactic 1 rotates the keys as they are loaded, 2 beforehand into the workspace.
-  static constexpr std::int32_t kTactics = 2;
-
-  cuda::VarlenAttentionParams params(cuda::ElementType type, const nvinfer1::Dims* dims,
-                                     std::int32_t tactic) const {
+  cuda::VarlenAttentionParams params(ElementType type, const nvinfer1::Dims* dims) const {
     cuda::VarlenAttentionParams params = params_;
     params.type = type;
     params.tokens = size(kInputs[0], dims[0], 0);
     params.sequences = size(kInputs[1], dims[1], 0) - 1;
     params.max_position = size(kInputs[2], dims[2], 0);
     params.head_dim = size(kInputs[2], dims[2], 1);
-    params.rotation = tactic == 0   ? cuda::preferred_rotation(params.window)
-                      : tactic == 1 ? cuda::KeyRotation::kFused
-                                    : cuda::KeyRotation::kWorkspace;
+    params.rotation = cuda::preferred_rotation(params.window);
     return params;
   }
 

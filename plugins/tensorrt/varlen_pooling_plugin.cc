@@ -10,7 +10,6 @@ class VarlenPooling {
   static constexpr const char* kName = "VarlenPooling";
   static constexpr Input kInputs[] = {{"hidden", 2, std::nullopt},
                                       {"cu_seqlens", 1, nvinfer1::DataType::kINT32}};
-  static constexpr std::int32_t kTactics = 0;
 
   struct Attributes {
     std::int32_t mode = 0;
@@ -22,7 +21,7 @@ class VarlenPooling {
   };
 
   explicit VarlenPooling(const Attributes& attributes) {
-    require_valid(cuda::parse_pooling_mode(attributes.mode, &params_.mode));
+    require_valid(parse_pooling_mode(attributes.mode, &params_.mode));
   }
 
   void check(const nvinfer1::Dims* /*dims*/) const {}
@@ -35,8 +34,7 @@ class VarlenPooling {
              inputs[0].d[1]}};
   }
 
-  cuda::VarlenPoolingParams params(cuda::ElementType type, const nvinfer1::Dims* dims,
-                                   std::int32_t /*tactic*/) const {
+  cuda::VarlenPoolingParams params(ElementType type, const nvinfer1::Dims* dims) const {
     cuda::VarlenPoolingParams params = params_;
     params.type = type;
     params.tokens = size(kInputs[0], dims[0], 0);

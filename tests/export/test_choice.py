@@ -133,9 +133,7 @@ def test_compatible_engines_are_built_by_tensorrt_now(installed: Any) -> None:
     installed(tensorrt=True, rtx=True, gpus=(L4,))
     choice = choose("l4", "auto", "auto", "ampere-plus")
     assert (choice.backend, choice.hardware_compatibility) == ("tensorrt", "ampere-plus")
-    with pytest.raises(
-        ExportError, match=r"built by TensorRT on a GPU\..*Use --hardware-compat"
-    ):
+    with pytest.raises(ExportError, match=r"built by TensorRT on a GPU\..*Use --hardware-compat"):
         choose("l4", "tensorrt-rtx", "auto", "ampere-plus")
     with pytest.raises(ExportError, match="No h100 is here"):
         choose("h100", "tensorrt", "auto", "ampere-plus")

@@ -8,10 +8,10 @@ import shutil
 import pytest
 
 
-def _has_nvcc() -> bool:
+def has_nvcc() -> bool:
     """As plugins/cmake/EnableCuda.cmake finds it."""
     path = f"{os.environ['PATH']}:/usr/local/cuda/bin"
     return "CUDACXX" in os.environ or shutil.which("nvcc", path=path) is not None
 
 
-needs_nvcc = pytest.mark.skipif(not _has_nvcc(), reason="built without CUDA: there is no nvcc")
+needs_nvcc = pytest.mark.skipif(not has_nvcc(), reason="built without CUDA: there is no nvcc")

@@ -3,6 +3,8 @@
 #ifndef MBERT_PLUGINS_CUDA_HARDWARE_PTX_CUH_
 #define MBERT_PLUGINS_CUDA_HARDWARE_PTX_CUH_
 
+#include <cuda_bf16.h>
+
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -97,19 +99,22 @@ class Ptx {
     asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
   }
 
-  // d += a * b: 16 rows, 8 columns, a depth of 16.
+  // d += a * b: 16 rows, 8 columns, a depth of 16. All lanes take part: volatile, so that it stays
+  // where they do.
   template <class T>
   __device__ __forceinline__ void mma_k16(float (&d)[4], const std::uint32_t (&a)[4],
                                           const std::uint32_t (&b)[2]) const {
     static_assert(kCapability >= 80);
     if constexpr (std::is_same_v<T, Float16>) {
-      asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      asm volatile(
+          "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
           "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     } else {
       static_assert(std::is_same_v<T, BFloat16>);
-      asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      asm volatile(
+          "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
           "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -119,7 +124,8 @@ class Ptx {
   // The same for float16 with a depth of 8.
   __device__ __forceinline__ void mma_k8(float (&d)[4], const std::uint32_t (&a)[2],
                                          const std::uint32_t (&b)[1]) const {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(b[0]));
@@ -139,7 +145,7 @@ class Ptx {
     if constexpr (std::is_same_v<T, BFloat16> && kCapability >= 80) {
       asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
     } else if constexpr (std::is_same_v<T, BFloat16>) {
-      packed = round_to_bfloat16(low) >> 16 | round_to_bfloat16(high);
+      packed = bfloat16_bits(low) | bfloat16_bits(high) << 16;
     } else if constexpr (kCapability >= 80) {
       asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
     } else {
@@ -177,12 +183,8 @@ class Ptx {
     return reinterpret_cast<char*>(shared_memory);
   }
 
-  // The bits of a float that is a bfloat16.
-  static __device__ __forceinline__ std::uint32_t round_to_bfloat16(float value) {
-    const std::uint32_t bits = __float_as_uint(value);
-    if (value != value) return bits & 0xffff0000u | 0x00400000u;
-    const std::uint32_t odd = bits >> 16 & 1;
-    return bits + 0x7fffu + odd & 0xffff0000u;
+  static __device__ __forceinline__ std::uint32_t bfloat16_bits(float value) {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
   }
 
   static __device__ __forceinline__ std::uint32_t address(std::uint32_t offset) {

@@ -36,7 +36,7 @@ for module in modules:
     assert found.__file__.startswith(ROOT), found.__file__
 from pathlib import Path
 from mbert.bench.gpu.checkout import support
-for module in ("cases", "oracle", "attention", "primitives"):
+for module in ("cases", "oracle", "attention", "pooling", "primitives"):
     support(Path(ROOT), module)
 """
 

@@ -34,6 +34,35 @@ def behaviour(kernels: Any) -> dict[str, Check]:
     return {check.name: check for check in found}
 
 
+class Graph:
+    """A captured graph on the CPU: a replay computes into the output of the capture."""
+
+    def __init__(self, program: Callable[[], Any], calls: int) -> None:
+        assert calls == 1
+        program()  # warms up
+        self._program = program
+        self._output = program()
+
+    def __call__(self) -> None:
+        self._output.copy_(self._program())
+
+
+class OfTheCapture(Graph):
+    """A graph that computes what it was captured with."""
+
+    def __call__(self) -> None:
+        self._output.copy_(self._captured)
+
+    def __init__(self, program: Callable[[], Any], calls: int) -> None:
+        super().__init__(program, calls)
+        self._captured = self._output.clone()
+
+
+@pytest.fixture(autouse=True)
+def _graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(correctness, "in_graph", Graph)
+
+
 def problems(checks: list[Check]) -> list[str]:
     return [check.name for check in checks if check.problem is not None]
 
@@ -88,8 +117,17 @@ def test_refusal_is_reported_as_it_is() -> None:
 
 def test_behaviour_of_right_kernels() -> None:
     checks = behaviour(ReferenceKernels())
-    assert len(checks) == 7
+    assert len(checks) == 9
     assert not problems(list(checks.values()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_graphs_that_keep_what_they_were_captured_with_fail(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correctness, "in_graph", OfTheCapture)
+    checks = behaviour(ReferenceKernels())
+    assert "values differ" in str(checks[f"{dtype} replays on new contents"].problem)
 
 
 def spread(run: Any, qkv: Tensor, *rest: Any) -> Tensor:

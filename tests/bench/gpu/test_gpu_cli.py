@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mbert.bench.gpu import cli, steps
-from mbert.bench.gpu.card import Card, target_of
+from mbert.bench.gpu.card import Card, target_of, this_card
 from mbert.bench.gpu.results import Findings, compare
 from mbert.errors import BackendError
 
@@ -110,6 +111,34 @@ def test_a_steps_findings_come_back(
     assert found["status"] == status
     assert found["findings"]["checks"][0]["allowed"] == 2.0
     assert found["findings"]["notes"] == ["n"]
+
+
+def test_help_says_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    minutes = sum(steps.STEPS.values()) // 60
+    assert f"about {minutes} minutes" in capsys.readouterr().out
+
+
+def test_card_is_described_by_the_driver_as_the_one_in_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """nvidia-smi counts all GPUs, PyTorch those that it may see."""
+    found = SimpleNamespace(
+        name="NVIDIA L4", major=8, minor=9, total_memory=24, multi_processor_count=58, uuid="1-2-3"
+    )
+    devices = [SimpleNamespace(), found]
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: devices[index])
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho "$@"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    described = this_card()
+    assert (described.name, described.sm) == ("NVIDIA L4", 89)
+    assert "--id=GPU-1-2-3" in described.driver
+    assert "--id=GPU-1-2-3" in described.clocks
 
 
 def test_a_step_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -67,6 +69,25 @@ def test_flash_is_given_the_operators_arguments(
     assert torch.allclose(peers.flash(work)(work.qkv), reference(work), atol=1e-5)
 
 
+def test_varlen_without_scale_and_window_gives_way_to_nested_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch 2.10's."""
+
+    def varlen_attn(
+        query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor,
+        max_q: int, max_k: int, is_causal: bool = False, return_aux: object = None,
+    ) -> Tensor:  # fmt: skip
+        raise AssertionError("called")
+
+    module = SimpleNamespace(varlen_attn=varlen_attn)
+    monkeypatch.setattr(peers, "import_module", lambda name: module)
+    work = work_of(-1)
+    assert torch.allclose(peers.flash(work)(work.qkv), reference(work), atol=1e-5)
+    with pytest.raises(NotImplementedError, match="no packed flash attention with a window"):
+        peers.flash(work_of(16))
+
+
 def test_nested_tensors_compute_the_operator_without_a_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -81,16 +102,18 @@ def test_nested_tensors_compute_the_operator_without_a_window(
     assert "no packed flash attention with a window" in reasons[0]
 
 
-def test_programs_that_disagree_are_found() -> None:
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_programs_that_disagree_are_found(size: float) -> None:
+    """In relation to what they compute: the average of many values is small."""
     work = work_of(16)
     other = work_of(-1)
     right, wrong = agreement(
         "W",
         16,
         {
-            "ours": lambda: reference(work),
-            "same": lambda: reference(work) + 1e-3,
-            "other": lambda: reference(other),
+            "ours": lambda: size * reference(work),
+            "same": lambda: size * (reference(work) + 1e-3),
+            "other": lambda: size * reference(other),
         },
     )
     assert right.problem is None

@@ -19,6 +19,7 @@ from mbert.bench.gpu.results import Check, Findings, compare
 from mbert.bench.gpu.tables import microseconds, table
 from mbert.bench.gpu.timing import Program, Timing, time_in_turns
 from mbert.bench.random_checkpoint import SHAPES
+from mbert.model import encoder as model
 from support.stand_in_kernels import Changed, ReferenceKernels, context
 
 CARD = {
@@ -66,6 +67,32 @@ def flash_by_reference(work: peers.Workload) -> Callable[[Tensor], Tensor]:
     return lambda qkv: ReferenceKernels().attention(
         qkv, work.cu_seqlens, work.rope, work.num_heads, work.scale, work.window
     )
+
+
+def test_operators_take_their_places_outside_of_what_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def attend(*arguments: object) -> Tensor:
+        raise AssertionError("called")
+
+    seen: list[object] = []
+
+    def clock(program: Program, calls: int) -> float:
+        program()
+        seen.append(program)
+        return 1.0
+
+    def bare() -> None:
+        seen.append(model.varlen_attention)
+
+    original = model.varlen_attention
+    monkeypatch.setattr(encoder, "gpu_turn", clock)
+    on = encoder.On(attend, bare)
+    encoder.turn_on_operator(on, 7)
+    assert seen == [attend, bare]  # the clock was given the program alone
+    on()
+    assert seen[2:] == [attend]
+    assert model.varlen_attention is original
 
 
 def step(findings: Findings) -> dict[str, Any]:

@@ -10,6 +10,8 @@
 
 #include "cuda/hardware/emulated.h"
 #include "cuda/varlen_attention_kernel.h"
+#include "cuda/varlen_attention_schedule.h"
+#include "emulated_launch.h"
 #include "guarded.h"
 
 namespace mbert::cuda {
@@ -73,35 +75,43 @@ inline GlobalMemory memory_of(const VarlenAttentionParams& params, bool exact) {
   return memory;
 }
 
-// What launch() does on a GPU.
-template <class Tiling, KeyRotation kRotation>
-void emulate_attention(const AttentionCall& call, const VarlenAttentionParams& params) {
-  GlobalMemory memory = memory_of(params, call.exact != 0);
-  const auto arguments = make_arguments<typename Tiling::Element>(params);
-  EmulatedLaunch launch;
-  launch.grid_x = Tiling::grid_x(arguments.tokens, arguments.sequences);
-  launch.grid_y = arguments.num_heads;
-  launch.threads = Tiling::kThreads;
-  launch.capability = call.capability;
-  launch.seed = call.seed;
-  if constexpr (kRotation == KeyRotation::kWorkspace) {
-    emulate(launch, memory, [&](Emulated& machine) { rotate_keys<Tiling>(machine, arguments); });
+// What schedule() launches, on the emulated machine. All keys are rotated, whatever blocks of the
+// attention are to be run.
+class EmulatedAttention {
+ public:
+  EmulatedAttention(const AttentionCall& call, GlobalMemory& memory)
+      : call_(call), memory_(memory), blocks_(call.blocks, call.blocks + call.block_count) {}
+
+  template <class Tiling, class Arguments>
+  void rotate_keys(const LaunchShape& shape, const Arguments& arguments) {
+    emulate(launch(shape), memory_,
+            [&](Emulated& machine) { cuda::rotate_keys<Tiling>(machine, arguments); });
   }
-  const std::set<int> blocks(call.blocks, call.blocks + call.block_count);
-  launch.shared_bytes = Tiling::kSharedBytes;
-  if (!blocks.empty()) launch.filter = [&](int x, int) { return blocks.count(x) != 0; };
-  emulate(launch, memory,
-          [&](Emulated& machine) { varlen_attention<Tiling, kRotation>(machine, arguments); });
-  if (call.exact && blocks.empty()) memory.check_written("context");
-}
+
+  template <class Tiling, KeyRotation kRotation, class Arguments>
+  void attend(const LaunchShape& shape, const Arguments& arguments) {
+    EmulatedLaunch chosen = launch(shape);
+    if (!blocks_.empty()) chosen.filter = [this](int x, int) { return blocks_.count(x) != 0; };
+    emulate(chosen, memory_,
+            [&](Emulated& machine) { varlen_attention<Tiling, kRotation>(machine, arguments); });
+  }
+
+ private:
+  EmulatedLaunch launch(const LaunchShape& shape) const {
+    return emulated_launch(shape, call_.capability, call_.seed);
+  }
+
+  const AttentionCall& call_;
+  GlobalMemory& memory_;
+  std::set<int> blocks_;
+};
 
 template <class Tiling>
 void emulate_attention(const AttentionCall& call, const VarlenAttentionParams& params) {
-  if (params.rotation == KeyRotation::kFused) {
-    emulate_attention<Tiling, KeyRotation::kFused>(call, params);
-  } else {
-    emulate_attention<Tiling, KeyRotation::kWorkspace>(call, params);
-  }
+  GlobalMemory memory = memory_of(params, call.exact != 0);
+  EmulatedAttention launcher(call, memory);
+  schedule<Tiling>(params, launcher);
+  if (call.exact && call.block_count == 0) memory.check_written("context");
 }
 
 // Calls run(call, params) when the parameters are what a launch would take.

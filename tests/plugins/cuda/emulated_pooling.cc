@@ -5,13 +5,24 @@
 
 #include "cuda/hardware/emulated.h"
 #include "cuda/pooling_kernel.h"
+#include "emulated_launch.h"
 #include "guarded.h"
 
 namespace mbert::cuda {
 namespace {
 
-// What launch() does on a GPU.
-template <class T>
+// What schedule() launches, on the emulated machine.
+struct EmulatedPooling {
+  GlobalMemory& memory;
+  std::uint64_t seed;
+
+  template <class T>
+  void pool(const LaunchShape& shape, const VarlenPoolingArguments<T>& arguments) {
+    emulate(emulated_launch(shape, 75, seed), memory,
+            [&](Emulated& machine) { varlen_pooling(machine, arguments); });
+  }
+};
+
 void run(const VarlenPoolingParams& params, std::uint64_t seed) {
   const auto bytes = [](std::int64_t count, std::int64_t size) {
     return static_cast<std::size_t>(count * size);
@@ -24,17 +35,8 @@ void run(const VarlenPoolingParams& params, std::uint64_t seed) {
   memory.add("cu_seqlens", params.cu_seqlens, bytes(params.sequences + 1, 4), Access::kRead);
   memory.add("pooled", params.pooled, bytes(params.sequences * params.columns, element),
              Access::kWrite);
-
-  const auto arguments = make_arguments<T>(params);
-  using Tiling = VarlenPoolingTiling;
-  EmulatedLaunch launch;
-  launch.grid_x = Tiling::grid_x(arguments.sequences);
-  launch.grid_y = Tiling::grid_y(arguments.columns);
-  launch.threads = Tiling::kThreads;
-  launch.shared_bytes = Tiling::kSharedBytes;
-  launch.capability = 75;
-  launch.seed = seed;
-  emulate(launch, memory, [&](Emulated& machine) { varlen_pooling(machine, arguments); });
+  EmulatedPooling launcher = {memory, seed};
+  schedule(params, launcher);
   memory.check_written("pooled");
 }
 
@@ -60,13 +62,6 @@ extern "C" __attribute__((visibility("default"))) void mbert_emulated_pooling(
     std::string problem = parse_pooling_mode(mode, &params.mode);
     if (problem.empty()) problem = validate(params);
     if (!problem.empty()) throw std::runtime_error(problem);
-    switch (params.type) {
-      case ElementType::kFloat32:
-        return run<float>(params, seed);
-      case ElementType::kFloat16:
-        return run<Float16>(params, seed);
-      case ElementType::kBFloat16:
-        return run<BFloat16>(params, seed);
-    }
+    run(params, seed);
   });
 }

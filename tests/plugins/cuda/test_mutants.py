@@ -31,6 +31,7 @@ class Mutant(NamedTuple):
 
 
 KERNEL = "varlen_attention_kernel.h"
+SCHEDULE = "varlen_attention_schedule.h"
 MUTANTS = {
     "window wider by one": Mutant(KERNEL, "> width ||", "> width + 2 ||"),
     "window narrower by one on one side": Mutant(KERNEL, "> width ||", ">= width ||"),
@@ -65,6 +66,29 @@ MUTANTS = {
     "keys rotated by positions in the batch": Mutant(
         KERNEL, "key_rope, key, length", "key_rope, key + tile.sequence.begin, length"
     ),
+    "no kernel that rotates the keys": Mutant(
+        SCHEDULE, "    launcher.template rotate_keys<Tiling>(rotation, arguments);\n", ""
+    ),
+    "keys rotated for one head alone": Mutant(
+        SCHEDULE, "rotation = {grid_x, arguments.num_heads,", "rotation = {grid_x, 1,"
+    ),
+    "attention of one head alone": Mutant(
+        SCHEDULE, "attention = {grid_x, arguments.num_heads,", "attention = {grid_x, 1,"
+    ),
+    "a block too few": Mutant(
+        SCHEDULE,
+        "Tiling::grid_x(arguments.tokens, arguments.sequences)",
+        "Tiling::grid_x(arguments.tokens, arguments.sequences) - 1",
+    ),
+    "no blocks for the slack": Mutant(
+        SCHEDULE, "arguments.tokens, arguments.sequences)", "arguments.tokens, 0)"
+    ),
+    "one kernel instead of the other": Mutant(
+        SCHEDULE, "rotation == KeyRotation::kFused", "rotation == KeyRotation::kWorkspace"
+    ),
+    "shared memory too small": Mutant(
+        SCHEDULE, "Tiling::kSharedBytes}", "Tiling::kSharedBytes / 2}"
+    ),
     "slack rows not cleared": Mutant(
         KERNEL, "clear_rows<Tiling>(machine, arrays.context(), tile.first, length);", ""
     ),
@@ -81,7 +105,11 @@ MUTANTS = {
 }
 
 # One sequence before, one after, tiles that are full and that are not; more than one tile of keys.
-CASES = tuple(Case((70, 0, 193), slack=5, num_heads=1, window=window) for window in (-1, 65, 100))
+# And more than one head.
+CASES = (
+    *(Case((70, 0, 193), slack=5, num_heads=1, window=window) for window in (-1, 65, 100)),
+    Case((70, 9), num_heads=2),
+)
 
 
 @cache
@@ -114,7 +142,8 @@ def compile_kernels(folder: Path, emulator: Path, mutant: Mutant | None) -> Path
     here = ROOT / "tests" / "plugins" / "cuda"
     library = folder / "libmutant.so"
     command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC"]
-    command += ["-shared", f"-I{folder}", here / "emulated_mutant.cc", "-o", library]
+    command += ["-shared", f"-I{folder}", f"-I{ROOT / 'plugins'}"]
+    command += [here / "emulated_mutant.cc", "-o", library]
     command += [emulator]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

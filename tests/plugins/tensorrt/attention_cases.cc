@@ -34,7 +34,9 @@ void bad_attributes_are_refused() {
   const std::int32_t window = -2;
   refused(2, field("window", window), "window is -2");
   for (const float scale :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        // By log2(e) it overflows.
+        -3e38f}) {
     refused(1, field("scale", scale), "scale is");
   }
   const std::int32_t whole = 1;
@@ -113,12 +115,17 @@ void sizes_that_do_not_fit_are_refused() {
   refused(inputs(0, 0), "head_dim");
 }
 
-// What the kernel's own check says of a null pointer tells what it was handed.
-void pointers_and_tactics_reach_the_kernel() {
+Plugin global_plugin() {
+  const std::int32_t whole = -1;
+  return Plugin(create("VarlenAttention", {kFields[0], kFields[1], field("window", whole)}));
+}
+
+// What the kernel's own check says of an address tells what it was handed.
+void pointers_reach_the_kernel() {
   alignas(16) static float memory[64];
-  const auto enqueue = [](const Plugin& plugin, const char* null) {
-    const auto unless = [null](const char* name) {
-      return std::string_view(name) == null ? nullptr : memory;
+  const auto enqueue = [](const Plugin& plugin, const char* name, float* address) {
+    const auto unless = [name, address](const char* other) {
+      return std::string_view(name) == other ? address : memory;
     };
     const void* const from[] = {unless("qkv"), unless("cu_seqlens"), unless("rope")};
     void* const to[] = {unless("context")};
@@ -127,27 +134,32 @@ void pointers_and_tactics_reach_the_kernel() {
                                     nullptr) != 0,
            "a failure");
   };
-  const std::string launched = "the CUDA kernel could not be launched";
-  const Plugin plugin(create("VarlenAttention", kFields));
+  const Plugin windowed(create("VarlenAttention", kFields));
   for (const char* name : {"qkv", "cu_seqlens", "rope", "context"}) {
-    expect_error(name + std::string(" is a null pointer"), [&] { enqueue(plugin, name); });
+    expect_error(name + std::string(" is a null pointer"),
+                 [&] { enqueue(windowed, name, nullptr); });
   }
-  const auto rotates_in_workspace = [&](const Plugin& each, bool expected) {
-    expect_error(expected ? "workspace is a null pointer" : launched,
-                 [&] { enqueue(each, "workspace"); });
-  };
-  rotates_in_workspace(plugin, false);
-  expect_equal(plugin.runtime().setTactic(2), 0, "setTactic()");
-  rotates_in_workspace(plugin, true);
-  rotates_in_workspace(Plugin(plugin.whole->clone()), true);
-  expect_equal(plugin.runtime().setTactic(1), 0, "setTactic()");
-  rotates_in_workspace(plugin, false);
+  // Within a window keys are rotated as they are loaded, and the workspace may be anything.
+  float* const misaligned = memory + 1;
+  for (float* const workspace : {static_cast<float*>(nullptr), misaligned}) {
+    expect_error("the CUDA kernel could not be launched",
+                 [&] { enqueue(windowed, "workspace", workspace); });
+  }
+  expect_error("qkv is at an address that is not a multiple of 16",
+               [&] { enqueue(windowed, "qkv", misaligned); });
+  for (const Plugin& global : {global_plugin(), Plugin(global_plugin().whole->clone())}) {
+    expect_error("workspace is a null pointer", [&] { enqueue(global, "workspace", nullptr); });
+    expect_error("workspace is at an address that is not a multiple of 16",
+                 [&] { enqueue(global, "workspace", misaligned); });
+  }
+}
 
-  const std::int32_t whole = -1;
-  const Plugin global(create("VarlenAttention", {kFields[0], kFields[1], field("window", whole)}));
-  rotates_in_workspace(global, true);
-  expect_equal(global.runtime().setTactic(1), 0, "setTactic()");
-  rotates_in_workspace(global, false);
+// The one that takes a workspace; the shared cases have the one that takes none.
+void global_attention_reserves_the_rotated_keys() {
+  std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic;
+  for (const auto& each : inputs()) dynamic.push_back(doubles::up_to(each));
+  expect_equal(global_plugin().build().getWorkspaceSize(dynamic.data(), 3, nullptr, 1),
+               std::size_t{100 * kHeads * 64 * 2}, "the workspace");
 }
 
 }  // namespace
@@ -158,16 +170,16 @@ std::vector<Case> attention_cases() {
                                           kFields,
                                           "num_heads=3 scale=0.176776692 window=64",
                                           inputs(),
-                                          100 * kHeads * 64 * 2,  // the rotated keys
-                                          2});
+                                          0});
   const Case own[] = {
       {"VarlenAttention: bad attributes are refused", bad_attributes_are_refused},
       {"VarlenAttention: integers may have 64 bits", integers_may_have_64_bits},
       {"VarlenAttention: other fields are ignored", other_fields_are_ignored},
       {"VarlenAttention: output shape", output_shape},
       {"VarlenAttention: sizes that do not fit are refused", sizes_that_do_not_fit_are_refused},
-      {"VarlenAttention: pointers and tactics reach the kernel",
-       pointers_and_tactics_reach_the_kernel},
+      {"VarlenAttention: pointers reach the kernel", pointers_reach_the_kernel},
+      {"VarlenAttention: global attention reserves the rotated keys",
+       global_attention_reserves_the_rotated_keys},
   };
   cases.insert(cases.end(), std::begin(own), std::end(own));
   return cases;

@@ -96,7 +96,6 @@ struct Subject {
   std::string metadata;                            // that belongs to them
   std::vector<nvinfer1::PluginTensorDesc> inputs;  // good ones, of float16
   std::size_t workspace;                           // bytes for them
-  std::int32_t tactics;
 };
 
 struct Case {

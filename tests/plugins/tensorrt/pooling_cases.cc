@@ -58,7 +58,7 @@ void pointers_reach_the_kernel() {
 
 std::vector<Case> pooling_cases() {
   std::vector<Case> cases =
-      shared_cases({"VarlenPooling", {"mode"}, kFields, "mode=1", inputs(), 0, 0});
+      shared_cases({"VarlenPooling", {"mode"}, kFields, "mode=1", inputs(), 0});
   cases.push_back({"VarlenPooling: bad modes are refused", bad_modes_are_refused});
   cases.push_back({"VarlenPooling: output shape", output_shape});
   cases.push_back({"VarlenPooling: pointers reach the kernel", pointers_reach_the_kernel});

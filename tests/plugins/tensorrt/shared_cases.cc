@@ -85,7 +85,6 @@ void attributes_survive_serialization(const Subject& subject) {
 
 void clones_stand_alone(const Subject& subject) {
   auto original = std::make_unique<Plugin>(create(subject.name, subject.fields));
-  expect_equal(original->runtime().setTactic(subject.tactics), 0, "setTactic()");
   const Plugin clone(original->whole->clone());
   const Plugin attached(original->runtime().attachToContext(nullptr));
   original.reset();
@@ -210,26 +209,12 @@ void configuration_and_workspace(const Subject& subject) {
   });
 }
 
-void tactics(const Subject& subject) {
+// TensorRT could time them on sequences of its own making alone, of which there are none.
+void there_are_no_tactics(const Subject& subject) {
   const Plugin plugin(create(subject.name, subject.fields));
-  nvinfer1::IPluginV3OneBuild& build = plugin.build();
-  expect_equal(build.getNbTactics(), subject.tactics, "the number of tactics");
-  std::vector<std::int32_t> found(static_cast<std::size_t>(subject.tactics) + 1, -1);
-  expect_equal(build.getValidTactics(found.data(), subject.tactics), 0, "getValidTactics()");
-  for (std::int32_t i = 0; i < subject.tactics; ++i) {
-    expect_equal(found[static_cast<std::size_t>(i)], i + 1, "the tactic");
-  }
-  expect_equal(found.back(), -1, "what lies behind the tactics");
-  expect_error("it was asked for 5 tactics; it has " + std::to_string(subject.tactics),
-               [&] { expect(build.getValidTactics(found.data(), 5) != 0, "a failure"); });
-  nvinfer1::IPluginV3OneRuntime& runtime = plugin.runtime();
-  for (std::int32_t tactic = 0; tactic <= subject.tactics; ++tactic) {
-    expect_equal(runtime.setTactic(tactic), 0, "setTactic()");
-  }
-  for (const std::int32_t tactic : {-1, subject.tactics + 1}) {
-    expect_error("tactic " + std::to_string(tactic) + " is unknown",
-                 [&] { expect(runtime.setTactic(tactic) != 0, "a failure"); });
-  }
+  expect_equal(plugin.build().getNbTactics(), 0, "the number of tactics");
+  // What TensorRT calls then: the default one.
+  expect_equal(plugin.runtime().setTactic(0), 0, "setTactic()");
 }
 
 void inputs_of_other_ranks_are_refused(const Subject& subject) {
@@ -286,14 +271,11 @@ void enqueue_reports_a_failed_launch(const Subject& subject) {
   alignas(256) static float memory[64];
   const std::vector<const void*> inputs(subject.inputs.size(), memory);
   void* const outputs[] = {memory};
-  for (std::int32_t tactic = 0; tactic <= subject.tactics; ++tactic) {
-    expect_equal(plugin.runtime().setTactic(tactic), 0, "setTactic()");
-    expect_error("the CUDA kernel could not be launched: cudaError", [&] {
-      expect(plugin.runtime().enqueue(subject.inputs.data(), nullptr, inputs.data(), outputs,
-                                      memory, nullptr) != 0,
-             "a failure");
-    });
-  }
+  expect_error("the CUDA kernel could not be launched: cudaError", [&] {
+    expect(plugin.runtime().enqueue(subject.inputs.data(), nullptr, inputs.data(), outputs, memory,
+                                    nullptr) != 0,
+           "a failure");
+  });
   std::vector<PluginTensorDesc> bad = subject.inputs;
   bad[1].dims.d[0] = 0;
   expect_error("the size of cu_seqlens) is -1", [&] {
@@ -332,7 +314,7 @@ std::vector<Case> shared_cases(const Subject& subject) {
       {"output has the type of the first input", output_has_the_type_of_the_first_input},
       {"formats are those of the table", formats_are_those_of_the_table},
       {"configuration and workspace", configuration_and_workspace},
-      {"tactics", tactics},
+      {"there are no tactics", there_are_no_tactics},
       {"inputs of other ranks are refused", inputs_of_other_ranks_are_refused},
       {"enqueue reports a failed launch", enqueue_reports_a_failed_launch},
       {"a logger may be absent", a_logger_may_be_absent},

@@ -1,0 +1,50 @@
+// What the operators are on every device: element types, modes, and the range of attributes.
+#ifndef MBERT_PLUGINS_COMMON_OPERATOR_TYPES_H_
+#define MBERT_PLUGINS_COMMON_OPERATOR_TYPES_H_
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+namespace mbert {
+
+enum class ElementType { kFloat32, kFloat16, kBFloat16 };
+
+inline std::int64_t element_size(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
+
+// The values of the attribute `mode` of VarlenPooling.
+enum class PoolingMode : std::int64_t { kCls = 0, kMean = 1 };
+
+// Sets *mode to the one of that value. Returns an empty string, or else what is wrong.
+inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
+  if (value != 0 && value != 1) {
+    return "mode is " + std::to_string(value) + "; it has to be 0 (cls) or 1 (mean)";
+  }
+  *mode = static_cast<PoolingMode>(value);
+  return {};
+}
+
+// The kernels' softmax takes powers of 2 of scores that are scaled by scale * log2(e).
+constexpr float kLog2E = 1.44269504088896340736f;
+
+// Returns an empty string, or else what is wrong with an attribute of VarlenAttention.
+inline std::string validate_attention_attributes(std::int64_t num_heads, std::int64_t most_heads,
+                                                 float scale, std::int64_t window) {
+  if (num_heads < 1 || num_heads > most_heads) {
+    return "num_heads is " + std::to_string(num_heads) + "; it has to be from 1 to " +
+           std::to_string(most_heads);
+  }
+  if (window < -1) {
+    return "window is " + std::to_string(window) +
+           "; it has to be -1 (the whole sequence) or the distance of the farthest token seen";
+  }
+  if (!std::isfinite(scale * kLog2E)) {
+    return "scale is " + std::to_string(scale) +
+           "; it has to be a number between -2.3e38 and 2.3e38";
+  }
+  return {};
+}
+
+}  // namespace mbert
+
+#endif  // MBERT_PLUGINS_COMMON_OPERATOR_TYPES_H_

@@ -1,0 +1,38 @@
+// Prints what launch_problem() says of each error, in a line, on a GPU of the compute capability
+// that the command line gives as 10 * major + minor.
+#include <cstdio>
+#include <cstdlib>
+
+#include "launch_problem.h"
+
+namespace {
+
+int compute_capability = 0;
+
+}  // namespace
+
+// That GPU, in the place of the CUDA runtime.
+extern "C" cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+extern "C" cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute,
+                                              int /*device*/) {
+  const bool is_major = attribute == cudaDevAttrComputeCapabilityMajor;
+  *value = is_major ? compute_capability / 10 : compute_capability % 10;
+  return cudaSuccess;
+}
+extern "C" const char* cudaGetErrorName(cudaError_t /*error*/) { return "NAME"; }
+extern "C" const char* cudaGetErrorString(cudaError_t /*error*/) { return "STRING"; }
+
+int main(int argc, char** argv) {
+  if (argc != 2) return std::fprintf(stderr, "usage: %s COMPUTE_CAPABILITY\n", argv[0]), 2;
+  compute_capability = std::atoi(argv[1]);
+  mbert::cuda::VarlenAttentionParams params;
+  params.type = mbert::ElementType::kBFloat16;
+  for (const cudaError_t error : {cudaSuccess, cudaErrorInvalidValue, cudaErrorNotSupported,
+                                  cudaErrorNoKernelImageForDevice, cudaErrorLaunchFailure}) {
+    std::printf("%s\n", mbert::launch_problem(error, params).c_str());
+  }
+  return 0;
+}
