@@ -77,6 +77,7 @@ def make_reference(
 
     Raises:
         CheckpointError: the weights give values that are not finite.
+        ExportError: ``precision`` does.
     """
     lengths = (*_LENGTHS, widest_window + _LENGTHS[-1])
     used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
@@ -96,6 +97,11 @@ def make_reference(
         raise CheckpointError(
             "The checkpoint computes values that are not finite, in PyTorch too: its weights are "
             "damaged."
+        )
+    if not np.isfinite(own).all():  # else anything would be within the tolerance
+        raise ExportError(
+            f"In {precision} the model overflows on the batch that verifies it, in PyTorch too. "
+            "Export with --precision bf16, or fp32."
         )
     return Reference(inputs, used, exact, precision, float(np.abs(own - exact).max()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,19 @@ def test_float16_that_would_overflow_fails_with_the_layers_name(
     manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu="h100", tell=told.append)
     assert manifest.precision == "bf16"
     assert any("model.layers.1." in sentence for sentence in told)
+
+
+def test_an_overflow_that_the_text_did_not_show_is_refused(
+    checkpoint: Path, tmp_path: Path, small_batch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With infinite values of PyTorch's own as the yardstick, anything would pass."""
+    pipeline: Any = importlib.import_module("mbert.export.pipeline")
+    monkeypatch.setattr(pipeline, "against_float16", lambda *arguments: None)
+    hot = Path(shutil.copytree(checkpoint, tmp_path / "hot"))
+    _scale(hot, "model.layers.1.mlp.Wi.weight", 3e3)
+    with pytest.raises(ExportError, match="In fp16 the model overflows"):
+        mbert.convert(hot, tmp_path / "bundle", gpu="h100")
+    assert listed(tmp_path) == ["hot"]
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])
