@@ -18,7 +18,7 @@ from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open
 from mbert.model.metadata import license_of, pooling_of, special_tokens_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
-from mbert.runtime.manifest import MANIFEST, Limits, Manifest
+from mbert.runtime.manifest import LABELLED, MANIFEST, Limits, Manifest
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .choice import Choice, choose, choose_precision
@@ -69,8 +69,8 @@ def convert(
             where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
-        task: feature-extraction, fill-mask or text-classification; None: what the checkpoint was
-            saved for.
+        task: feature-extraction, fill-mask, text-classification or token-classification; None:
+            what the checkpoint was saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
         max_sequence_length: in tokens; None: what the checkpoint was trained for.
         calibration: a file with one text a line, on which fp16 is checked for overflow; None: a
@@ -205,11 +205,11 @@ def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]
 
 def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
     """The entries of the manifest that belong to one task."""
-    classifies = task == "text-classification"
+    config = source.config
     return {
         "pooling": pooling_of(source.folder) if task == "feature-extraction" else None,
-        "labels": source.config.id2label if classifies else None,
-        "problem_type": source.config.problem_type if classifies else None,
+        "labels": config.id2label if task in LABELLED else None,
+        "problem_type": config.problem_type if task == "text-classification" else None,
     }
 
 
@@ -261,7 +261,7 @@ def _limits(
 
 
 def _special_tokens(source: Checkpoint) -> dict[str, int]:
-    """Ids of cls, sep, pad and mask, as far as the tokenizer's own files name them."""
+    """Ids of cls, sep, pad, mask and unk, as far as the tokenizer's own files name them."""
     path = source.folder / TOKENIZER
     if not path.exists():
         return {}
@@ -272,6 +272,8 @@ def _special_tokens(source: Checkpoint) -> dict[str, int]:
     found = {}
     for role, token in special_tokens_of(source.folder).items():
         token_id = tokenizer.token_to_id(token)
+        if token_id is None and role == "unk":
+            continue  # a byte-level tokenizer knows every text, and may name one all the same
         if token_id is None:
             raise CheckpointError(f"{path} has no token {token!r}, the {role} token.")
         if token_id >= source.config.vocab_size:

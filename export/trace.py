@@ -25,6 +25,7 @@ OUTPUTS = {
     "feature-extraction": ("last_hidden_state", "tokens"),
     "fill-mask": ("logits", "masks"),
     "text-classification": ("logits", "sequences"),
+    "token-classification": ("logits", "tokens"),
 }
 
 _DTYPE_NAMES = {

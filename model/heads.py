@@ -74,11 +74,27 @@ class TextClassification(nn.Module):
         return self.classifier(self.head(varlen_pooling(hidden, cu_seqlens, self.pooling)))
 
 
+class TokenClassification(nn.Module):
+    """The head and the classifier, on every token."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the modules for ``config``."""
+        super().__init__()
+        self.model = Encoder(config)
+        self.head = PredictionHead(config)
+        self.classifier = nn.Linear(config.hidden_size, len(config.id2label))
+
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """-> logits [tokens, labels]."""
+        return self.classifier(self.head(self.model(input_ids, cu_seqlens)))
+
+
 # Task names are Hugging Face's.
 TASKS: dict[str, type[nn.Module]] = {
     "feature-extraction": FeatureExtraction,
     "fill-mask": FillMask,
     "text-classification": TextClassification,
+    "token-classification": TokenClassification,
 }
 
 # The default task of a checkpoint, by the class that it was saved from.
@@ -86,4 +102,5 @@ TASK_OF_ARCHITECTURE = {
     "ModernBertModel": "feature-extraction",
     "ModernBertForMaskedLM": "fill-mask",
     "ModernBertForSequenceClassification": "text-classification",
+    "ModernBertForTokenClassification": "token-classification",
 }

@@ -11,7 +11,7 @@ from mbert.errors import CheckpointError
 
 from .config import POOLINGS
 
-ROLES = ("cls", "sep", "pad", "mask")
+ROLES = ("cls", "sep", "pad", "mask", "unk")
 
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 

@@ -4,5 +4,6 @@ from .manifest import Manifest
 from .model import Model, load
 from .tasks.classification import LabelScore
 from .tasks.fill_mask import TokenPrediction
+from .tasks.token_classification import Entity
 
-__all__ = ["LabelScore", "Manifest", "Model", "TokenPrediction", "load"]
+__all__ = ["Entity", "LabelScore", "Manifest", "Model", "TokenPrediction", "load"]

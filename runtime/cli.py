@@ -14,6 +14,9 @@ from mbert.errors import InputError, MbertError
 
 from .model import Model, load
 from .tasks.embedding import POOLINGS
+from .tasks.token_classification import AGGREGATIONS
+
+_HAS_TOP_K = ("fill-mask", "text-classification")
 
 
 @click.command("run")
@@ -27,6 +30,11 @@ from .tasks.embedding import POOLINGS
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Candidates or labels to print.")
 @click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
+@click.option(
+    "--aggregation",
+    type=click.Choice(AGGREGATIONS),
+    help="How tokens become entities. Default: simple.",
+)
 @click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
 @click.option("--device", help="Which GPU, for a bundle for GPUs: cuda:N. Default: the first.")
@@ -37,6 +45,7 @@ def main(
     file: TextIO | None,
     top_k: int | None,
     pooling: str | None,
+    aggregation: str | None,
     truncate: bool,
     threads: int | None,
     device: str | None,
@@ -49,12 +58,18 @@ def main(
             task = model.info.task
             if pooling is not None and task != "feature-extraction":
                 raise click.UsageError(f"--pooling is for embeddings; {bundle} is {task}.")
-            if top_k is not None and task == "feature-extraction":
-                raise click.UsageError(f"--top-k picks candidates; {bundle} gives embeddings.")
+            if aggregation is not None and task != "token-classification":
+                raise click.UsageError(f"--aggregation is for entities; {bundle} is {task}.")
+            if top_k is not None and task not in _HAS_TOP_K:
+                raise click.UsageError(
+                    f"--top-k picks candidates or labels of a text; {bundle} is {task}."
+                )
             if task == "fill-mask":
                 answers = _fill_mask(model, given, top_k or 5, truncate)
             elif task == "text-classification":
                 answers = _classify(model, given, top_k, truncate)
+            elif task == "token-classification":
+                answers = _tag(model, given, aggregation or "simple", truncate)
             else:
                 answers = _embed(model, given, pooling, truncate)
     except MbertError as error:
@@ -101,6 +116,17 @@ def _classify(
     for labels in model.classify(texts, top_k=top_k, truncate=truncate):
         shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
         answers.append((shown, {"labels": [asdict(entry) for entry in labels]}))
+    return answers
+
+
+def _tag(
+    model: Model, texts: list[str], aggregation: str, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for entities in model.tag(texts, aggregation=aggregation, truncate=truncate):
+        lines = [f"  {e.label} {e.score:.4f} {e.start}-{e.end} {e.text.strip()}" for e in entities]
+        shown = "\n".join(lines) or "  no entities"
+        answers.append((shown, {"entities": [asdict(entity) for entity in entities]}))
     return answers
 
 

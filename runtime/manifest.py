@@ -15,7 +15,9 @@ MANIFEST = "manifest.json"
 # Raised when an older reader would misread a bundle; every reader accepts all older formats.
 # 2: bundles for GPUs (`engine`, and signatures that an older reader would not feed).
 FORMAT_VERSION = 2
-TASKS = ("feature-extraction", "fill-mask", "text-classification")
+TASKS = ("feature-extraction", "fill-mask", "text-classification", "token-classification")
+# Those whose last output dimension is the labels.
+LABELLED = ("text-classification", "token-classification")
 # Version of each operator's contract that this runtime computes.
 OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
@@ -97,9 +99,9 @@ class Manifest:
 
     ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
-    computes), ``special_tokens`` ids by role (cls, sep, pad, mask), ``source`` the checkpoint and
-    its licence, ``verification`` what was compared at export and the figures, ``calibration`` the
-    largest activations of a reduced precision's export.
+    computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
+    and its licence, ``verification`` what was compared at export and the figures, ``calibration``
+    the largest activations of a reduced precision's export.
     """
 
     mbert_version: str
@@ -188,7 +190,7 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     counted = values["outputs"][0].shape
-    if raw["task"] == "text-classification" and len(values["labels"] or ()) != counted[-1]:
+    if raw["task"] in LABELLED and len(values["labels"] or ()) != counted[-1]:
         raise ValueError(f"labels is {raw['labels']!r}, expected {counted[-1]} names")
     for name, version in raw["operators"].items():
         if OPERATOR_VERSIONS.get(name) != version:

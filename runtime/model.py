@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,13 +17,14 @@ from .bundle import Bundle, open_bundle
 from .inputs import check_packed, check_rows, check_sequences
 from .manifest import Manifest
 from .packing import Int32Array, PackedBatch, pack
-from .tasks import classification, embedding, fill_mask
+from .tasks import classification, embedding, fill_mask, token_classification
 from .tokenization import Text, Tokenizer
 
 if TYPE_CHECKING:
     from .backends.onnxruntime import Operators
 
 Array = NDArray[Any]
+_SomeText = TypeVar("_SomeText", str, Text)
 
 # Tokens of one packed batch on a CPU. Enough rows to stream the weights rarely; with more, what
 # passes from operator to operator leaves the cache (base size, two cores, 10,000 tokens: 4,096 is
@@ -120,12 +121,13 @@ class Model:
 
         Returns:
             For each sequence: feature-extraction float32 [length, hidden]; fill-mask float32
-            [masks in the sequence, vocab]; text-classification float32 [labels].
+            [masks in the sequence, vocab]; text-classification float32 [labels];
+            token-classification float32 [length, labels].
 
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
         """
-        checked = check_sequences(sequences, self._vocab_size, self._manifest.limits)
+        checked = self._checked(sequences)
         results: list[Array] = [np.empty(0, np.float32)] * len(checked)
         for batch, output in self._outputs(checked):
             for i, rows in zip(batch.indices, self._rows(batch, output), strict=True):
@@ -147,8 +149,8 @@ class Model:
                 the rows that hold the mask token.
 
         Returns:
-            The graph's output as it is: last_hidden_state [tokens, hidden], logits [masks, vocab]
-            or logits [sequences, labels].
+            The graph's output as it is: last_hidden_state [tokens, hidden], logits [masks, vocab],
+            logits [sequences, labels] or logits [tokens, labels].
 
         Raises:
             InputError: arrays that break the contract above.
@@ -277,6 +279,48 @@ class Model:
                 results[i] = scores[:top_k]
         return results[0] if isinstance(texts, str) else results
 
+    @overload
+    def tag(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self, texts: str, *, aggregation: str = ..., truncate: bool = ...
+    ) -> list[token_classification.Entity]: ...
+    @overload
+    def tag(
+        self, texts: Sequence[str], *, aggregation: str = ..., truncate: bool = ...
+    ) -> list[list[token_classification.Entity]]: ...
+    def tag(
+        self, texts: str | Sequence[str], *, aggregation: str = "simple", truncate: bool = False
+    ) -> Any:
+        """Find the entities of texts.
+
+        Args:
+            texts: one text or several; no pairs.
+            aggregation: "none": every token that is not labelled "O"; "simple": neighbours of one
+                kind joined; "first", "average", "max": the same of whole words, whose label is by
+                the first token, the average of the tokens, or the token that is surest. All as the
+                transformers pipeline has it.
+            truncate: cut a text that is too long instead of raising.
+
+        Returns:
+            For each text its entities, in the order of the text. For a single string, that
+            string's list.
+
+        Raises:
+            InputError: not a token-classification bundle; an unknown aggregation; a pair; a text
+                too long.
+        """
+        self._need("token-classification", "tag")
+        token_classification.check_aggregation(aggregation)
+        tokenized = self._need_tokenizer().tokenize(
+            _listed(texts), truncate, unknown=self._manifest.special_tokens.get("unk", -1)
+        )
+        sequences = self._checked([text.ids for text in tokenized])
+        labels = self._manifest.labels or ()
+        results: list[Any] = [None] * len(sequences)
+        for batch, logits in self._outputs(sequences):
+            for i, rows in zip(batch.indices, self._rows(batch, logits), strict=True):
+                results[i] = token_classification.entities(rows, tokenized[i], labels, aggregation)
+        return results[0] if isinstance(texts, str) else results
+
     @property
     def _vocab_size(self) -> int:
         return int(self._manifest.model["vocab_size"])
@@ -313,8 +357,10 @@ class Model:
         return self._tokenizer
 
     def _encode(self, texts: Sequence[Text], truncate: bool) -> list[Int32Array]:
-        encoded = self._need_tokenizer().encode(texts, truncate)
-        return check_sequences(encoded, self._vocab_size, self._manifest.limits)
+        return self._checked(self._need_tokenizer().encode(texts, truncate))
+
+    def _checked(self, sequences: Iterable[ArrayLike]) -> list[Int32Array]:
+        return check_sequences(sequences, self._vocab_size, self._manifest.limits)
 
     def _outputs(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, Array]]:
         """Pack checked sequences and run each batch."""
@@ -347,5 +393,5 @@ class Model:
         return np.split(output, boundaries)
 
 
-def _listed(texts: str | Sequence[Text]) -> Sequence[Text]:
+def _listed(texts: str | Sequence[_SomeText]) -> Sequence[_SomeText]:
     return [texts] if isinstance(texts, str) else texts

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from mbert.errors import BundleError, InputError
@@ -15,6 +18,26 @@ from .manifest import Limits
 from .packing import Int32Array
 
 Text = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text's tokens and where they lie in it.
+
+    Attributes:
+        text: the text.
+        ids: int32 [tokens].
+        offsets: int [tokens, 2], start and end of each token, in characters of the text.
+        added: bool [tokens], tokens that the tokenizer put around the text. A special token that
+            was written in the text is none of them.
+        continues: bool [tokens], tokens that belong to the word of the token before.
+    """
+
+    text: str
+    ids: Int32Array
+    offsets: NDArray[np.int64]
+    added: NDArray[np.bool_]
+    continues: NDArray[np.bool_]
 
 
 class Tokenizer:
@@ -41,6 +64,35 @@ class Tokenizer:
         Raises:
             InputError: not text; or a text longer than the bundle takes, unless ``truncate``.
         """
+        return [np.asarray(encoding.ids, np.int32) for encoding in self._encodings(texts, truncate)]
+
+    def tokenize(
+        self, texts: Sequence[str], truncate: bool = False, *, unknown: int = -1
+    ) -> list[TokenizedText]:
+        """Tokenize texts and say where each token lies.
+
+        Word boundaries are where the transformers pipeline sees them: with a tokenizer that marks
+        continuing tokens ("##"), a token longer or shorter than its text continues a word; with any
+        other, one that neither starts with a space nor follows one. ``unknown``, the id of the
+        unknown token (-1: there is none), never continues a word.
+
+        Raises:
+            InputError: not text, a pair, or longer than the bundle takes, unless ``truncate``.
+        """
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"Text {i} is a {type(text).__name__}; expected a string. Places in a text "
+                    "are given for single texts, not for pairs."
+                )
+        encodings = self._encodings(texts, truncate)
+        return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
+
+    def token(self, token_id: int) -> str:
+        """The text that a token stands for, as a reader would write it."""
+        return str(self._whole.decode([token_id], skip_special_tokens=False))
+
+    def _encodings(self, texts: Sequence[Text], truncate: bool) -> list[Any]:
         for i, text in enumerate(texts):
             if not _is_text(text):
                 raise InputError(
@@ -48,16 +100,31 @@ class Tokenizer:
                 )
             _check_unicode(text, i)
         tokenizer = self._truncating if truncate else self._whole
-        encoded = [
-            np.asarray(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))
-        ]
-        for i, ids in enumerate(encoded):
-            check_length(len(ids), self._limits, f"Text {i}")
-        return encoded
+        encodings: list[Any] = tokenizer.encode_batch(list(texts))
+        for i, encoding in enumerate(encodings):
+            check_length(len(encoding), self._limits, f"Text {i}")
+        return encodings
 
-    def token(self, token_id: int) -> str:
-        """The text that a token stands for, as a reader would write it."""
-        return str(self._whole.decode([token_id], skip_special_tokens=False))
+    def _tokenized(self, text: str, encoding: Any, unknown: int) -> TokenizedText:
+        ids = np.asarray(encoding.ids, np.int32)
+        offsets: list[tuple[int, int]] = encoding.offsets
+        if getattr(self._whole.model, "continuing_subword_prefix", None):
+            # By id: a token's own text may have the space that an added token strips.
+            names = (str(self._whole.id_to_token(token_id)) for token_id in encoding.ids)
+            continues = [
+                len(name) != end - start for name, (start, end) in zip(names, offsets, strict=True)
+            ]
+        else:
+            continues = [
+                start > 0 and " " not in text[start - 1 : start + 1] for start, _ in offsets
+            ]
+        return TokenizedText(
+            text=text,
+            ids=ids,
+            offsets=np.asarray(offsets, np.int64).reshape(-1, 2),
+            added=np.asarray(encoding.special_tokens_mask, bool),
+            continues=np.asarray(continues, bool) & (ids != unknown),
+        )
 
 
 def _read(path: Path) -> HuggingFaceTokenizer:

@@ -42,7 +42,8 @@ class Program(Protocol):
 
         Returns:
             One for each sequence in the order of ``prepare``: feature-extraction [length, hidden],
-            fill-mask [masks, vocab], text-classification [labels]. No row of padding.
+            fill-mask [masks, vocab], text-classification [labels], token-classification
+            [tokens, labels]. No row of padding.
         """
         ...
 

@@ -28,6 +28,7 @@ CLASSES = {
     "feature-extraction": "ModernBertModel",
     "fill-mask": "ModernBertForMaskedLM",
     "text-classification": "ModernBertForSequenceClassification",
+    "token-classification": "ModernBertForTokenClassification",
 }
 
 
@@ -58,7 +59,8 @@ class PyTorch:
 
         Returns:
             For each batch float32: feature-extraction [batch, longest, hidden], fill-mask
-            [batch, vocab] (the rows of the mask tokens), text-classification [batch, labels].
+            [batch, vocab] (the rows of the mask tokens), text-classification [batch, labels],
+            token-classification [batch, longest, labels].
         """
         return [self._run_batch([self._sequences[i] for i in group]) for group in self._groups]
 
@@ -67,7 +69,7 @@ class PyTorch:
         outputs: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(self._sequences)
         for group, batch in zip(self._groups, result, strict=True):
             for i, values in zip(group, batch.numpy(), strict=True):
-                if self._task == "feature-extraction":
+                if self._task in ("feature-extraction", "token-classification"):
                     outputs[i] = values[: len(self._sequences[i])]
                 else:
                     outputs[i] = values[None] if self._task == "fill-mask" else values

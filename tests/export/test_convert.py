@@ -439,3 +439,14 @@ def test_the_batch_is_longer_than_the_widest_window(tmp_path: Path, window: int)
     folder = make_checkpoint(tmp_path / "wide", local_attention=2 * window)
     manifest = mbert.convert(folder, tmp_path / "bundle")
     assert max(manifest.verification["batch"]["lengths"]) > window + 1
+
+
+def test_an_unknown_token_that_is_not_in_the_vocabulary_is_no_mistake(
+    checkpoint: Path, tmp_path: Path, quick: None
+) -> None:
+    """Byte-level tokenizers know every text; their configs may name one all the same."""
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    path = source / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**settings, "unk_token": "<nothing>"}))
+    assert "unk" not in mbert.convert(source, tmp_path / "bundle").special_tokens

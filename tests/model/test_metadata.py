@@ -62,9 +62,15 @@ def test_special_tokens_are_strings_or_objects(tmp_path: Path) -> None:
         "mask_token": {"content": "[MASK]", "lstrip": True},
         "pad_token": None,
         "unk_token": "[UNK]",
+        "bos_token": "<s>",
     }
     write(tmp_path, "tokenizer_config.json", contents)
-    assert special_tokens_of(tmp_path) == {"cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    assert special_tokens_of(tmp_path) == {
+        "cls": "[CLS]",
+        "sep": "[SEP]",
+        "mask": "[MASK]",
+        "unk": "[UNK]",
+    }
 
 
 def test_the_tokenizer_config_decides_over_the_map(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mbert
-from mbert.model import open_checkpoint
+from mbert.model import TASKS, open_checkpoint
 from support.checkpoints import SMALL, make_checkpoint, to_legacy
 from support.comparison import Judgement, judge, random_sequences
 from support.oracle import MUTANTS
@@ -115,7 +115,7 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("operators", ["plugin", "functions"])
-@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "text-classification"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     "name", ["default", "all biases", "window odd", "irregular layers", "one theta"]
 )
@@ -148,7 +148,7 @@ def test_classifier_pooling(pooling: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-@pytest.mark.parametrize("task", ["feature-extraction", "fill-mask", "text-classification"])
+@pytest.mark.parametrize("task", TASKS)
 def test_mutant_is_caught(mutant: str, task: str, tmp_path: Path) -> None:
     """A test of the tests: each mistake exceeds the tolerance tenfold."""
     # A classifier that pools by first token sees the window through the layers only: enough layers.

@@ -13,6 +13,7 @@ ARCHITECTURES = {
     "feature-extraction": transformers.ModernBertModel,
     "fill-mask": transformers.ModernBertForMaskedLM,
     "text-classification": transformers.ModernBertForSequenceClassification,
+    "token-classification": transformers.ModernBertForTokenClassification,
 }
 
 # Every feature of the real thing at a size that runs in moments: layers of both kinds, windows that

@@ -20,6 +20,7 @@ _ORACLE = {
     "feature-extraction": DenseModernBert.hidden,
     "fill-mask": DenseModernBert.fill_mask,
     "text-classification": DenseModernBert.classify,
+    "token-classification": DenseModernBert.tag,
 }
 
 

@@ -152,6 +152,10 @@ class DenseModernBert:
         pooled = hidden[:1] if self.config.classifier_pooling == "cls" else hidden.mean(0)[None]
         return self._linear(self._head(pooled), "classifier")[0]
 
+    def tag(self, ids: NDArray[Any]) -> Tensor:
+        """[tokens, labels]."""
+        return self._linear(self._head(self.hidden(ids)), "classifier")
+
     def _theta(self, kind: str) -> float:
         if self.mutant == "swapped thetas":
             kind = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}[

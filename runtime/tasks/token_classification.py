@@ -1,0 +1,148 @@
+"""Token classification: entities with their place in the text.
+
+Strategies, word boundaries and scores are those of the transformers pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbert.errors import InputError
+
+from ..tokenization import TokenizedText
+
+FloatArray = NDArray[np.float32]
+
+OUTSIDE = "O"  # the label of tokens that belong to no entity
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A part of a text, ``text[start:end]`` in characters, with its label and a probability."""
+
+    label: str
+    score: float
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive tokens of one label."""
+
+    label: str
+    score: np.float32
+    start: int
+    end: int
+
+
+def _first(scores: FloatArray) -> FloatArray:
+    first: FloatArray = scores[0]
+    return first
+
+
+def _average(scores: FloatArray) -> FloatArray:
+    average: FloatArray = scores.mean(axis=0)
+    return average
+
+
+def _surest(scores: FloatArray) -> FloatArray:
+    surest: FloatArray = scores[scores.max(axis=1).argmax()]
+    return surest
+
+
+# How a word's tokens agree on the word's scores: [tokens, labels] -> [labels].
+_WORD_SCORES: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "first": _first,
+    "average": _average,
+    "max": _surest,
+}
+AGGREGATIONS = ("none", "simple", *_WORD_SCORES)
+
+
+def check_aggregation(aggregation: str) -> str:
+    """Return ``aggregation``.
+
+    Raises:
+        InputError: not one of ``AGGREGATIONS``.
+    """
+    if aggregation not in AGGREGATIONS:
+        raise InputError(
+            f"aggregation is {aggregation!r}; expected one of {', '.join(AGGREGATIONS)}."
+        )
+    return aggregation
+
+
+def entities(
+    logits: FloatArray, tokenized: TokenizedText, labels: Sequence[str], aggregation: str
+) -> list[Entity]:
+    """[tokens, labels] -> the entities of a text, in its order.
+
+    Tokens that the tokenizer added (first, last) are left out, and so is what is labelled "O".
+    With "none" each token is an entity with its whole label. Otherwise neighbours of one kind are
+    joined, "B-" starting a new entity, and the kind is the label: after "simple" of the tokens,
+    else of words, whose scores are the first token's, the average, or those of the token with the
+    highest one. An entity's score is the mean over what was joined.
+    """
+    kept = np.flatnonzero(~tokenized.added)
+    scores = _softmax(logits[kept])
+    if aggregation in _WORD_SCORES:
+        # A text's first token starts a word, whatever it looks like.
+        begins = np.flatnonzero(~tokenized.continues[kept] | (np.arange(kept.size) == 0))
+        words = np.split(np.arange(kept.size), begins[1:]) if kept.size else []
+        scores_of = _WORD_SCORES[aggregation]
+    else:
+        words = [np.array([i]) for i in range(kept.size)]
+        scores_of = _first
+    offsets = tokenized.offsets[kept]
+    pieces = [
+        _piece(scores_of(scores[word]), labels, offsets[word[0], 0], offsets[word[-1], 1])
+        for word in words
+    ]
+    if aggregation != "none":
+        pieces = [_joined(group) for group in _groups(pieces)]
+    return [
+        Entity(p.label, float(p.score), p.start, p.end, tokenized.text[p.start : p.end])
+        for p in pieces
+        if p.label != OUTSIDE
+    ]
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    values = logits.astype(np.float32, copy=False)
+    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+    scores: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def _piece(scores: FloatArray, labels: Sequence[str], start: int, end: int) -> _Piece:
+    best = int(scores.argmax())
+    return _Piece(labels[best], scores[best], int(start), int(end))
+
+
+def _groups(pieces: Iterable[_Piece]) -> list[list[_Piece]]:
+    groups: list[list[_Piece]] = []
+    for piece in pieces:
+        begins, kind = _split(piece.label)
+        if groups and not begins and kind == _split(groups[-1][-1].label)[1]:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    return groups
+
+
+def _split(label: str) -> tuple[bool, str]:
+    """Whether a label always begins an entity, and its kind; no prefix continues."""
+    return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
+
+
+def _joined(group: Sequence[_Piece]) -> _Piece:
+    # Any prefix goes from the name ("E-", "S-" as well), though only two of them join.
+    kind = group[0].label.split("-", 1)[-1]
+    score = np.mean([piece.score for piece in group], dtype=np.float32)
+    return _Piece(kind, score, group[0].start, group[-1].end)
