@@ -27,7 +27,7 @@ from mbert.runtime import Manifest
 from mbert.runtime.bundle import file_sha256, open_bundle
 from support.checkpoints import make_checkpoint
 from support.exports import STEPS, contents, listed, read_only
-from support.text import CLS, MASK, PAD, SEP
+from support.text import CLS, MASK, PAD, SEP, UNK
 
 convert_module: Any = importlib.import_module("mbert.export.pipeline")
 graph_module: Any = importlib.import_module("mbert.export.graph")
@@ -119,7 +119,13 @@ def test_the_manifest_states_everything_else(bundles: dict[str, Path]) -> None:
         "max_sequences": 2048,
     }
     assert raw["source"] == {"checkpoint": "my-model", "revision": None, "license": "apache-2.0"}
-    assert raw["special_tokens"] == {"cls": CLS, "sep": SEP, "pad": PAD, "mask": MASK}
+    assert raw["special_tokens"] == {
+        "cls": CLS,
+        "sep": SEP,
+        "pad": PAD,
+        "mask": MASK,
+        "unk": UNK,
+    }
     assert raw["pooling"] is None
     assert raw["labels"] is None
     shape = raw["model"]
