@@ -56,10 +56,13 @@ def choose(
     ):
         if value not in known:
             raise ExportError(f"The {what} is {value!r}; expected one of {', '.join(known)}.")
+    here: Device | None = None
     if gpu is None:
         choice = _choose_cpu(backend, precision)
     else:
-        choice = _choose_gpu(find_target(gpu), backend, precision, hardware_compatibility)
+        target = find_target(gpu)
+        here = _find_here(target, hardware_compatibility)
+        choice = _choose_gpu(target, here, backend, precision)
     if hardware_compatibility != "none" and not (
         choice.backend == "tensorrt" and choice.builds_now
     ):
@@ -68,7 +71,8 @@ def choose(
             f"GPU. {' '.join(choice.reasons)} Use --hardware-compatibility none, or export where "
             "such a GPU is."
         )
-    return replace(choice, hardware_compatibility=hardware_compatibility)
+    device = here.index if here is not None else None
+    return replace(choice, hardware_compatibility=hardware_compatibility, device=device)
 
 
 def _choose_cpu(backend: str, precision: str) -> Choice:
@@ -79,34 +83,32 @@ def _choose_cpu(backend: str, precision: str) -> Choice:
     return Choice(None, "onnxruntime", False)
 
 
-def _choose_gpu(target: Target, backend: str, precision: str, compatibility: str) -> Choice:
+def _choose_gpu(target: Target, here: Device | None, backend: str, precision: str) -> Choice:
     if precision == "bf16" and not target.has_bfloat16:
         raise ExportError(
             f"{target.name} (compute capability {target.compute_capability}) has no bfloat16; "
             "it begins with 8.0. Use --precision fp16."
         )
-    here = _find_here(target, compatibility)
-    device = here.index if here else None
     if backend == "onnxruntime":
-        return Choice(target, backend, False, device=device)
+        return Choice(target, backend, False)
     if backend == "tensorrt-rtx":
         if (missing := tensorrt_rtx.available()) is not None:
             raise BackendError(missing)
         if (unsuited := _unsuited_for_rtx(target, precision)) is not None:
             raise ExportError(f"{unsuited} Use --backend tensorrt.")
-        return Choice(target, backend, True, _about_rtx(target), device=device)
+        return Choice(target, backend, True, _about_rtx(target))
     refusal = _tensorrt_refusal(target, here)
-    if refusal is None:
-        reason = f"TensorRT: it is installed, and {here.name if here else 'such a GPU'} is here."
-        return Choice(target, "tensorrt", True, (reason,), device=device)
+    if refusal is None and here is not None:
+        return Choice(
+            target, "tensorrt", True, (f"TensorRT: it is installed, and {here.name} is here.",)
+        )
     if backend == "tensorrt":
-        return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",), device=device)
+        return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",))
     unsuited = tensorrt_rtx.available() or _unsuited_for_rtx(target, precision)
     if unsuited is None:
         reason = f"TensorRT-RTX, which builds on any machine: {refusal}"
-        return Choice(target, "tensorrt-rtx", True, (reason, *_about_rtx(target)), device=device)
-    reason = f"TensorRT: {unsuited} {refusal} {_AT_FIRST_LOAD}"
-    return Choice(target, "tensorrt", False, (reason,), device=device)
+        return Choice(target, "tensorrt-rtx", True, (reason, *_about_rtx(target)))
+    return Choice(target, "tensorrt", False, (f"TensorRT: {unsuited} {refusal} {_AT_FIRST_LOAD}",))
 
 
 _AT_FIRST_LOAD = (

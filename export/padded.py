@@ -15,6 +15,8 @@ import onnx_ir.passes.common as passes
 import onnxscript.optimizer
 from onnx_ir import DataType
 
+from mbert.runtime.profiles import round_up
+
 from .operators import DOMAIN, function_body, padded_functions
 
 # Of the standard operators in the bodies: the first with Attention.
@@ -32,7 +34,7 @@ def tokens_multiple(windows: Sequence[int]) -> int:
 
 
 def _block(window: int) -> int:
-    return -(-max(window, 1) // _LEAST_BLOCK) * _LEAST_BLOCK
+    return round_up(max(window, 1), _LEAST_BLOCK)
 
 
 def to_padded(model: ir.Model) -> None:

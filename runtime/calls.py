@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
 from .manifest import Engine, TensorSpec, symbols_of
 from .packing import Int32Array
-from .profiles import bucket_count, bucket_length, shape_at
+from .profiles import bucket_count, bucket_length, round_up, shape_at
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -32,14 +32,17 @@ class Call:
         sizes: value of every symbol of the signature, rounded up to its bucket.
         feeds: the arrays of the engine's inputs, of those sizes.
         rows: which rows of the batch's output these are.
-        count: how many of the engine's output rows count; the rest is padding.
     """
 
     profile: int
     sizes: dict[str, int]
     feeds: Feeds
     rows: NDArray[np.int64]
-    count: int
+
+    @property
+    def count(self) -> int:
+        """How many of the engine's output rows count; the rest is padding."""
+        return self.rows.size
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def plan(
         if "length" in symbols:
             feeds |= _padded_feeds(part.cu_seqlens, sizes)
         ordered = {spec.name: feeds[spec.name] for spec in inputs}
-        yield Call(part.profile, sizes, ordered, result_rows, result_rows.size)
+        yield Call(part.profile, sizes, ordered, result_rows)
 
 
 def compute(
@@ -184,30 +187,25 @@ def _sizes(part: _Part, engine: Engine) -> dict[str, int]:
 
 
 def _counted(
-    tokens: ArrayLike, sequences: ArrayLike, longest: ArrayLike, masks: ArrayLike, engine: Engine
+    tokens: Any, sequences: Any, longest: Any, masks: Any, engine: Engine
 ) -> dict[str, Any]:
-    """Sizes that an engine can take: nothing is empty, and tokens come in multiples."""
+    """Sizes, numbers or arrays, that an engine can take: not empty, and tokens in multiples."""
     multiple = engine.tokens_multiple
-    tokens, longest = (-(-np.maximum(n, 1) // multiple) * multiple for n in (tokens, longest))
     return {
-        "tokens": tokens,
+        "tokens": round_up(np.maximum(tokens, 1), multiple),
         "sequences": sequences,
         "masks": np.maximum(masks, 1),
         "groups": sequences,
-        "length": longest,
+        "length": round_up(np.maximum(longest, 1), multiple),
     }
 
 
 def _packed_feeds(part: _Part, sizes: dict[str, int]) -> Feeds:
     """Slack tokens have id 0; slack sequences are empty; slack masks point to the first token."""
-    feeds: Feeds = {
-        "input_ids": _extended(part.input_ids, sizes["tokens"], 0),
-        "cu_seqlens": _extended(
-            part.cu_seqlens,
-            sizes.get("sequences", part.cu_seqlens.size - 1) + 1,
-            part.cu_seqlens[-1],
-        ),
-    }
+    feeds: Feeds = {"input_ids": _extended(part.input_ids, sizes["tokens"], 0)}
+    if "sequences" in sizes:
+        end = part.cu_seqlens[-1]
+        feeds["cu_seqlens"] = _extended(part.cu_seqlens, sizes["sequences"] + 1, end)
     if "masks" in sizes:
         feeds["mask_positions"] = _extended(part.masks, sizes["masks"], 0)
     return feeds

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Files of caches: written whole or not at all, read where they are there."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def read_or_empty(path: Path | None) -> bytes:
+    """The contents of ``path``; nothing where there is no such file, or it cannot be read."""
+    try:
+        return path.read_bytes() if path is not None else b""
+    except OSError:
+        return b""

@@ -166,8 +166,9 @@ class Manifest:
 def _parse(raw: dict[str, Any]) -> Manifest:
     """Build the manifest; whatever later code relies on is checked here."""
     # Keys that are not known were added, within the format, by a later version.
-    added = dict.fromkeys(_SINCE_FORMAT_2) if raw["format_version"] < 2 else {}
-    values = {entry.name: ({**raw, **added})[entry.name] for entry in fields(Manifest)}
+    if raw["format_version"] < 2:
+        raw = {**raw, **dict.fromkeys(_SINCE_FORMAT_2)}
+    values = {entry.name: raw[entry.name] for entry in fields(Manifest)}
     if raw["task"] not in TASKS:
         raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(TASKS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])

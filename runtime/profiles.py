@@ -95,13 +95,14 @@ def _profile(
     name: str, symbols: Collection[str], multiple: int, tokens: int, sequences: int, length: int
 ) -> Profile:
     latency = name == "latency"
+    counted = (1, 1 if latency else max(1, min(sequences, tokens // length)), sequences)
     best = min(bucket_length(128, multiple), tokens) if latency else tokens
     masks = max(1, tokens // _TOKENS_PER_MASK)
     ranges = {
         "tokens": (multiple, best, tokens),
-        "sequences": (1, 1 if latency else max(1, min(sequences, tokens // length)), sequences),
+        "sequences": counted,
         "masks": (1, 1 if latency else max(1, masks // 16), masks),
-        "groups": (1, 1 if latency else max(1, min(sequences, tokens // length)), sequences),
+        "groups": counted,
         "length": (multiple, min(best, length), length),
     }
     return Profile(name, {symbol: ranges[symbol] for symbol in ranges if symbol in symbols})

@@ -53,16 +53,8 @@ def check_case(context: Context, case: Any, dtype: str) -> Iterator[Check]:
         case: a :class:`support.cases.Case`.
         dtype: "float32", "float16" or "bfloat16".
     """
-    bounds = support(context.checkout, "attention")
     inputs = rounded(case.inputs(), dtype)
-    exact = bounds.reference(case, inputs)
-    if dtype == "float32":
-        own = largest(bounds.pytorch(case, inputs) - exact)
-        allowed = bounds.FLOAT32_FACTOR * own + bounds.FLOAT32_FLOOR
-    else:
-        allowed = bounds.REDUCED_FACTOR * largest(
-            bounds.pytorch_reduced(case, inputs, dtype) - exact
-        )
+    judged = support(context.checkout, "attention").measure(case, inputs, dtype)
     outputs = {}
     for rotation, in_workspace in ROTATIONS.items():
         name = f"{dtype} {rotation} {case.id}"
@@ -72,7 +64,8 @@ def check_case(context: Context, case: Any, dtype: str) -> Iterator[Check]:
             yield Check(name, str(error))
             continue
         outputs[rotation] = output
-        yield compare(name, largest(output.double().cpu().numpy() - exact), allowed)
+        found = largest(output.double().cpu().numpy() - judged.exact)
+        yield compare(name, found, judged.tolerance)
     if len(outputs) == len(ROTATIONS):
         yield check(f"{dtype} same bits {case.id}", partial(assert_same_bits, *outputs.values()))
 

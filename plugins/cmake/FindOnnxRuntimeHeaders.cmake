@@ -57,7 +57,7 @@ else()
   if(NOT TARGET OnnxRuntime::headers)
     message(STATUS "ONNX Runtime headers: ${OnnxRuntimeHeaders_INCLUDE_DIR} (${OnnxRuntimeHeaders_VERSION})")
     # Imported, so that the compiler takes them for system headers and keeps its warnings to our code; global,
-  # for the tests.
+    # for the tests.
     add_library(OnnxRuntime::headers INTERFACE IMPORTED GLOBAL)
     set_target_properties(OnnxRuntime::headers PROPERTIES
       INTERFACE_INCLUDE_DIRECTORIES "${OnnxRuntimeHeaders_INCLUDE_DIR}")

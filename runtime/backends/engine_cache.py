@@ -21,9 +21,7 @@ from ..manifest import MANIFEST, Engine
 _log = logging.getLogger("mbert")
 
 
-def engine_key(
-    bundle: Bundle, engine: Engine, builder: str, capability: str, gpu: str | None
-) -> str:
+def engine_key(bundle: Bundle, engine: Engine, builder: str, gpu: str | None) -> str:
     """Name everything that an engine depends on: the bundle, who builds it, and for which GPU.
 
     ``gpu`` is the name of the GPU that it is built on; None where none is needed.
@@ -31,7 +29,7 @@ def engine_key(
     parts = {
         "bundle": file_sha256(bundle.folder / MANIFEST),  # which has the hash of each file
         "builder": builder,
-        "compute capability": capability,
+        "compute capability": engine.compute_capability,
         "gpu": gpu,
         "profiles": [asdict(profile) for profile in engine.profiles],
     }

@@ -14,7 +14,7 @@ from mbert.errors import BackendError
 from mbert.plugins import tensorrt_library
 
 from ..cache import cache_folder
-from ..files import replace_file
+from ..files import read_or_empty, replace_file
 from ..manifest import Profile
 from . import cuda
 from .build_process import BuildReport, BuildRequest, Progress, build_in_child
@@ -91,7 +91,7 @@ def build_here(
     def configure(trt: Any, config: Any) -> None:
         nonlocal cache
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
-        cache = config.create_timing_cache(_read(timings))
+        cache = config.create_timing_cache(read_or_empty(timings))
         # Refused: of another version, driver or GPU, or damaged.
         if cache is None or not config.set_timing_cache(cache, False):
             cache = config.create_timing_cache(b"")
@@ -159,10 +159,3 @@ def _timing_file(version: str, gpu: str) -> Path | None:
     folder = cache_folder()
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"timings-{version}-{gpu}")
     return folder and folder / "tensorrt" / f"{name}.cache"
-
-
-def _read(path: Path | None) -> bytes:
-    try:
-        return path.read_bytes() if path is not None else b""
-    except OSError:
-        return b""

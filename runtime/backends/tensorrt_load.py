@@ -101,7 +101,6 @@ def load_session(bundle: Bundle, gpu: Device) -> TensorRTSession:
         bundle,
         engine,
         backend.library.builder(trt),
-        engine.compute_capability,
         gpu.name if backend.builds_on_gpu else None,
     )
     with ExitStack() as temporary:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mbert.errors import BackendError
 
-from ..files import replace_file
+from ..files import read_or_empty, replace_file
 from ..manifest import Profile
 from .build_process import BuildReport, BuildRequest, Progress, build_in_child
 from .tensorrt_api import Contexts, Library
@@ -106,7 +106,7 @@ def contexts(trt: Any, runtime_cache: Path | None) -> Contexts:
         )
         kernels = config.create_runtime_cache()
         if runtime_cache is not None:
-            kept = _read(runtime_cache)
+            kept = read_or_empty(runtime_cache)
             if kept and not kernels.deserialize(kept):
                 _log.debug("%s is of another version or GPU; it will be replaced", runtime_cache)
             owned.callback(_keep, kernels, kept, runtime_cache)
@@ -123,13 +123,6 @@ def _keep(kernels: Any, before: bytes, file: Path) -> None:
             replace_file(file, now)
         except OSError as error:
             _log.info("The compiled kernels cannot be kept in %s: %s.", file, error.strerror)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
 
 
 def _capability(trt: Any, compute_capability: str) -> Any:

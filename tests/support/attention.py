@@ -50,19 +50,29 @@ def judge(
     dtype: str = "float32",
     rows: NDArray[Any] | None = None,
 ) -> Judgement:
+    """As :func:`measure`, on one thread."""
+    with _one_thread():
+        return measure(case, inputs, dtype, rows)
+
+
+def measure(
+    case: Case,
+    inputs: dict[str, NDArray[Any]],
+    dtype: str = "float32",
+    rows: NDArray[Any] | None = None,
+) -> Judgement:
     """Allow four times PyTorch's own error in float32, and twice in a reduced precision.
 
     ``inputs["qkv"]`` is float32 that ``dtype`` holds exactly. ``rows``: the ones to judge, not all.
     """
     part = slice(None) if rows is None else rows
-    with _one_thread():
-        exact = reference(case, inputs, rows)[part]
-        if dtype == "float32":
-            own = pytorch(case, inputs)[part]
-            factor, floor = FLOAT32_FACTOR, FLOAT32_FLOOR
-        else:
-            own = pytorch_reduced(case, inputs, dtype, rows)[part]
-            factor, floor = REDUCED_FACTOR, 0.0
+    exact = reference(case, inputs, rows)[part]
+    if dtype == "float32":
+        own = pytorch(case, inputs)[part]
+        factor, floor = FLOAT32_FACTOR, FLOAT32_FLOOR
+    else:
+        own = pytorch_reduced(case, inputs, dtype, rows)[part]
+        factor, floor = REDUCED_FACTOR, 0.0
     return Judgement(exact, factor * float(np.abs(own - exact).max(initial=0)) + floor)
 
 

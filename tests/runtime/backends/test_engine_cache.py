@@ -172,14 +172,15 @@ def test_a_key_names_everything_that_an_engine_depends_on(tmp_path: Path) -> Non
     engine = manifest.engine
     assert engine is not None
     fewer = replace(engine, profiles=engine.profiles[:1])
+    older = replace(engine, compute_capability="8.6")
     keys = [
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", None),
-        engine_key(other, engine, "tensorrt-rtx 1.7", "8.9", None),
-        engine_key(bundle, fewer, "tensorrt-rtx 1.7", "8.9", None),
-        engine_key(bundle, engine, "tensorrt-rtx 1.8", "8.9", None),
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.6", None),
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", "NVIDIA L4"),
-        engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", "NVIDIA L40S"),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", None),
+        engine_key(other, engine, "tensorrt-rtx 1.7", None),
+        engine_key(bundle, fewer, "tensorrt-rtx 1.7", None),
+        engine_key(bundle, engine, "tensorrt-rtx 1.8", None),
+        engine_key(bundle, older, "tensorrt-rtx 1.7", None),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "NVIDIA L4"),
+        engine_key(bundle, engine, "tensorrt-rtx 1.7", "NVIDIA L40S"),
     ]
     assert len(set(keys)) == len(keys)
-    assert keys[0] == engine_key(bundle, engine, "tensorrt-rtx 1.7", "8.9", None)
+    assert keys[0] == engine_key(bundle, engine, "tensorrt-rtx 1.7", None)
