@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mbert.errors import BackendError, BundleError, InputError
+from mbert.errors import InputError
 
 from .backends import Session, open_session
 from .bundle import Bundle, open_bundle
-from .inputs import check_packed, check_rows, check_sequences
+from .inputs import check_packed, check_rows
 from .manifest import Manifest
-from .packing import Int32Array, PackedBatch, pack
+from .runner import Array, Runner
 from .tasks import classification, embedding, fill_mask, token_classification
-from .tokenization import Text, Tokenizer
+from .tokenization import Text
 
 if TYPE_CHECKING:
     from .backends.onnxruntime import Operators
 
-Array = NDArray[Any]
 _SomeText = TypeVar("_SomeText", str, Text)
-
-# Tokens of one packed batch on a CPU. Enough rows to stream the weights rarely; with more, what
-# passes from operator to operator leaves the cache (base size, two cores, 10,000 tokens: 4,096 is
-# 5% slower).
-BATCH_TOKENS = 2048
 
 
 def load(
@@ -72,23 +66,16 @@ class Model:
 
     def __init__(self, bundle: Bundle, session: Session) -> None:
         """Use :func:`load`."""
-        self._manifest = bundle.manifest
-        self._folder = bundle.folder
-        self._open_session: Session | None = session
-        self._tokenizer: Tokenizer | None = None
-        if bundle.tokenizer is not None:
-            self._tokenizer = Tokenizer(bundle.tokenizer, self._manifest.limits)
+        self._runner = Runner(bundle, session)
 
     @property
     def info(self) -> Manifest:
         """The manifest: task, shape, limits, labels, verification record."""
-        return self._manifest
+        return self._runner.manifest
 
     def close(self) -> None:
         """Free the model; every later call that has something to compute raises BackendError."""
-        session, self._open_session = self._open_session, None
-        if session is not None:
-            session.close()
+        self._runner.close()
 
     def __enter__(self) -> Model:
         """Return the model itself."""
@@ -105,13 +92,12 @@ class Model:
 
     def warm_up(self) -> None:
         """Run once at the packed batch size, so that the first real call is as fast as the rest."""
-        limits = self._manifest.limits
+        limits = self.info.limits
         length = min(limits.max_sequence_length, 128)
-        count = max(1, min(self._batch_tokens // length, limits.max_sequences))
+        count = max(1, min(self._runner.batch_tokens // length, limits.max_sequences))
         ids = np.zeros(length * count, np.int32)
         cu_seqlens = np.arange(count + 1, dtype=np.int32) * length
-        rows = np.arange(count, dtype=np.int32) if self._manifest.task == "fill-mask" else None
-        self._compute(ids, cu_seqlens, rows)
+        self._runner.compute(ids, cu_seqlens, mask_rows=np.arange(count, dtype=np.int32))
 
     def run(self, sequences: Iterable[ArrayLike]) -> list[Array]:
         """Run id sequences, packed, and return what the graph gives for each, in input order.
@@ -127,12 +113,8 @@ class Model:
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
         """
-        checked = self._checked(sequences)
-        results: list[Array] = [np.empty(0, np.float32)] * len(checked)
-        for batch, output in self._outputs(checked):
-            for i, rows in zip(batch.indices, self._rows(batch, output), strict=True):
-                results[i] = rows.copy()  # a view would keep the whole batch's output alive
-        return results
+        # A view would keep the whole batch's output alive.
+        return self._runner.for_each(self._runner.checked(sequences), lambda _, rows: rows.copy())
 
     def run_packed(
         self,
@@ -155,15 +137,16 @@ class Model:
         Raises:
             InputError: arrays that break the contract above.
         """
-        ids, offsets = check_packed(input_ids, cu_seqlens, self._vocab_size, self._manifest.limits)
+        runner = self._runner
+        ids, offsets = check_packed(input_ids, cu_seqlens, runner.vocab_size, self.info.limits)
         rows = None
         if mask_positions is not None:
-            if self._manifest.task != "fill-mask":
+            if self.info.task != "fill-mask":
                 raise InputError(
-                    f"mask_positions belongs to fill-mask; this bundle is {self._manifest.task}."
+                    f"mask_positions belongs to fill-mask; this bundle is {self.info.task}."
                 )
             rows = check_rows(mask_positions, ids.size)
-        return self._compute(ids, offsets, rows)
+        return runner.compute(ids, offsets, rows)
 
     def embed(
         self,
@@ -187,15 +170,14 @@ class Model:
         Raises:
             InputError: not a feature-extraction bundle; a text too long; an unknown pooling.
         """
-        self._need("feature-extraction", "embed")
-        chosen = embedding.check_pooling(pooling, self._manifest.pooling)
-        sequences = self._encode(_listed(texts), truncate)
-        vectors = np.zeros((len(sequences), self._manifest.model["hidden_size"]), np.float32)
-        for batch, hidden in self._outputs(sequences):
-            vectors[batch.indices] = embedding.pool(hidden, batch.cu_seqlens, chosen)
-        if normalize:
-            vectors = embedding.normalize(vectors)
-        return vectors[0] if isinstance(texts, str) else vectors
+        self._runner.need("feature-extraction", "embed")
+        vectors: NDArray[np.float32] = _answer(
+            texts,
+            lambda several: embedding.embed(
+                self._runner, several, pooling=pooling, normalize=normalize, truncate=truncate
+            ),
+        )
+        return vectors
 
     @overload
     def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
@@ -222,21 +204,13 @@ class Model:
         Raises:
             InputError: not a fill-mask bundle; a text without a mask, or too long.
         """
-        self._need("fill-mask", "fill_mask")
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}; expected at least 1.")
-        sequences = self._encode(_listed(texts), truncate)
-        for i, ids in enumerate(sequences):
-            if not fill_mask.mask_rows(ids, self._mask_token_id).size:
-                raise InputError(
-                    f"Text {i} has no mask token. Write [MASK], or what the tokenizer uses for it, "
-                    "where a token is to be predicted."
-                )
-        results: list[Any] = [None] * len(sequences)
-        for batch, logits in self._outputs(sequences):
-            for i, rows in zip(batch.indices, self._rows(batch, logits), strict=True):
-                results[i] = fill_mask.predictions(rows, top_k, self._need_tokenizer())
-        return results[0] if isinstance(texts, str) else results
+        self._runner.need("fill-mask", "fill_mask")
+        return _answer(
+            texts,
+            lambda several: fill_mask.fill_mask(
+                self._runner, several, top_k=top_k, truncate=truncate
+            ),
+        )
 
     @overload
     def classify(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
@@ -262,22 +236,13 @@ class Model:
         Raises:
             InputError: not a text-classification bundle; a text too long.
         """
-        self._need("text-classification", "classify")
-        if top_k is not None and top_k < 1:
-            raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
-        if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
-            raise InputError(
-                "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
-                "pair, [a, b] for two texts."
-            )
-        labels = self._manifest.labels or ()
-        sequences = self._encode(_listed(texts), truncate)
-        results: list[Any] = [None] * len(sequences)
-        for batch, logits in self._outputs(sequences):
-            for row, i in zip(logits, batch.indices, strict=True):
-                scores = classification.label_scores(row, labels, self._manifest.problem_type)
-                results[i] = scores[:top_k]
-        return results[0] if isinstance(texts, str) else results
+        self._runner.need("text-classification", "classify")
+        return _answer(
+            texts,
+            lambda several: classification.classify(
+                self._runner, several, top_k=top_k, truncate=truncate
+            ),
+        )
 
     @overload
     def tag(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
@@ -308,90 +273,15 @@ class Model:
             InputError: not a token-classification bundle; an unknown aggregation; a pair; a text
                 too long.
         """
-        self._need("token-classification", "tag")
-        token_classification.check_aggregation(aggregation)
-        tokenized = self._need_tokenizer().tokenize(
-            _listed(texts), truncate, unknown=self._manifest.special_tokens.get("unk", -1)
+        self._runner.need("token-classification", "tag")
+        return _answer(
+            texts,
+            lambda several: token_classification.tag(
+                self._runner, several, aggregation=aggregation, truncate=truncate
+            ),
         )
-        sequences = self._checked([text.ids for text in tokenized])
-        labels = self._manifest.labels or ()
-        results: list[Any] = [None] * len(sequences)
-        for batch, logits in self._outputs(sequences):
-            for i, rows in zip(batch.indices, self._rows(batch, logits), strict=True):
-                results[i] = token_classification.entities(rows, tokenized[i], labels, aggregation)
-        return results[0] if isinstance(texts, str) else results
-
-    @property
-    def _vocab_size(self) -> int:
-        return int(self._manifest.model["vocab_size"])
-
-    @property
-    def _batch_tokens(self) -> int:
-        """Tokens of one packed batch; a GPU is filled."""
-        most = self._manifest.limits.max_tokens
-        return min(BATCH_TOKENS, most) if self._manifest.target == "cpu" else most
-
-    @property
-    def _mask_token_id(self) -> int:
-        try:
-            return self._manifest.special_tokens["mask"]
-        except KeyError:
-            raise BundleError(
-                f"{self._folder} knows no mask token: the checkpoint's tokenizer names none. Call "
-                "run_packed with mask_positions."
-            ) from None
-
-    def _need(self, task: str, method: str) -> None:
-        if self._manifest.task != task:
-            raise InputError(
-                f"{method} needs a {task} bundle; {self._folder} is {self._manifest.task}. Export "
-                f"the checkpoint with --task {task}."
-            )
-
-    def _need_tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            raise BundleError(
-                f"{self._folder} has no tokenizer.json, since the checkpoint had none. Pass token "
-                "ids to run(), or export a checkpoint that has one."
-            )
-        return self._tokenizer
-
-    def _encode(self, texts: Sequence[Text], truncate: bool) -> list[Int32Array]:
-        return self._checked(self._need_tokenizer().encode(texts, truncate))
-
-    def _checked(self, sequences: Iterable[ArrayLike]) -> list[Int32Array]:
-        return check_sequences(sequences, self._vocab_size, self._manifest.limits)
-
-    def _outputs(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, Array]]:
-        """Pack checked sequences and run each batch."""
-        limit = self._manifest.limits.max_sequences
-        for batch in pack(sequences, self._batch_tokens, limit):
-            yield batch, self._compute(batch.input_ids, batch.cu_seqlens, None)
-
-    def _compute(
-        self, input_ids: Int32Array, cu_seqlens: Int32Array, rows: Int32Array | None
-    ) -> Array:
-        session = self._open_session
-        if session is None:
-            raise BackendError("The model has been closed. Load it again.")
-        inputs = {"input_ids": input_ids, "cu_seqlens": cu_seqlens}
-        if self._manifest.task == "fill-mask":
-            if rows is None:
-                rows = fill_mask.mask_rows(input_ids, self._mask_token_id)
-            inputs["mask_positions"] = rows
-        return session.run(inputs)[0]
-
-    def _rows(self, batch: PackedBatch, output: Array) -> Iterable[Array]:
-        """Each sequence's part of a batch's output, in packed order."""
-        counted = self._manifest.outputs[0].shape[0]
-        if counted == "sequences":
-            return output
-        boundaries = batch.cu_seqlens[1:-1]
-        if counted == "masks":
-            masks = fill_mask.mask_rows(batch.input_ids, self._mask_token_id)
-            return np.split(output, np.searchsorted(masks, boundaries))
-        return np.split(output, boundaries)
 
 
-def _listed(texts: str | Sequence[_SomeText]) -> Sequence[_SomeText]:
-    return [texts] if isinstance(texts, str) else texts
+def _answer(texts: str | Sequence[_SomeText], compute: Callable[[Sequence[_SomeText]], Any]) -> Any:
+    """The results of several texts; for a single one, its own."""
+    return compute([texts])[0] if isinstance(texts, str) else compute(texts)

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mbert.errors import InputError
+
+from ..runner import Runner
+from ..tokenization import Text
+
 
 @dataclass(frozen=True)
 class LabelScore:
@@ -15,6 +20,24 @@ class LabelScore:
 
     label: str
     score: float
+
+
+def classify(
+    runner: Runner, texts: Sequence[Text], *, top_k: int | None, truncate: bool
+) -> list[list[LabelScore]]:
+    """Compute :meth:`mbert.Model.classify` for several texts."""
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
+        raise InputError(
+            "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
+            "pair, [a, b] for two texts."
+        )
+    labels, problem_type = runner.manifest.labels or (), runner.manifest.problem_type
+    return runner.for_each(
+        runner.encode(texts, truncate),
+        lambda _, logits: label_scores(logits, labels, problem_type)[:top_k],
+    )
 
 
 def label_scores(

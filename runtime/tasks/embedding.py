@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
 from ..packing import Int32Array
+from ..runner import Runner
+from ..tokenization import Text
 
 FloatArray = NDArray[np.float32]
 
 POOLINGS = ("cls", "mean")
+
+
+def embed(
+    runner: Runner, texts: Sequence[Text], *, pooling: str | None, normalize: bool, truncate: bool
+) -> FloatArray:
+    """Compute :meth:`mbert.Model.embed` for several texts."""
+    chosen = check_pooling(pooling, runner.manifest.pooling)
+    sequences = runner.encode(texts, truncate)
+    vectors = np.zeros((len(sequences), runner.manifest.model["hidden_size"]), np.float32)
+    for batch, hidden in runner.batches(sequences):
+        vectors[batch.indices] = pool(hidden, batch.cu_seqlens, chosen)
+    return normalized(vectors) if normalize else vectors
 
 
 def check_pooling(asked: str | None, default: str | None) -> str:
@@ -39,7 +55,7 @@ def pool(hidden: FloatArray, cu_seqlens: Int32Array, pooling: str) -> FloatArray
     return (sums / np.diff(cu_seqlens)[:, None]).astype(np.float32)
 
 
-def normalize(vectors: FloatArray) -> FloatArray:
+def normalized(vectors: FloatArray) -> FloatArray:
     """Scale each row to length 1; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: FloatArray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..packing import Int32Array
-from ..tokenization import Tokenizer
+from mbert.errors import InputError
+
+from ..runner import Runner
+from ..tokenization import Text, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,22 @@ class TokenPrediction:
     score: float
 
 
-def mask_rows(input_ids: Int32Array, mask_token_id: int) -> Int32Array:
-    """Rows of the packed tokens that hold the mask."""
-    return np.flatnonzero(input_ids == mask_token_id).astype(np.int32)
+def fill_mask(
+    runner: Runner, texts: Sequence[Text], *, top_k: int, truncate: bool
+) -> list[list[list[TokenPrediction]]]:
+    """Compute :meth:`mbert.Model.fill_mask` for several texts."""
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}; expected at least 1.")
+    sequences = runner.encode(texts, truncate)
+    for i, ids in enumerate(sequences):
+        if not runner.mask_rows(ids).size:
+            raise InputError(
+                f"Text {i} has no mask token. Write [MASK], or what the tokenizer uses for it, "
+                "where a token is to be predicted."
+            )
+    return runner.for_each(
+        sequences, lambda _, logits: predictions(logits, top_k, runner.tokenizer)
+    )
 
 
 def predictions(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from ..runner import Runner
 from ..tokenization import TokenizedText
 
 FloatArray = NDArray[np.float32]
@@ -63,6 +64,22 @@ _WORD_SCORES: dict[str, Callable[[FloatArray], FloatArray]] = {
     "max": _surest,
 }
 AGGREGATIONS = ("none", "simple", *_WORD_SCORES)
+
+
+def tag(
+    runner: Runner, texts: Sequence[str], *, aggregation: str, truncate: bool
+) -> list[list[Entity]]:
+    """Compute :meth:`mbert.Model.tag` for several texts."""
+    check_aggregation(aggregation)
+    manifest = runner.manifest
+    tokenized = runner.tokenizer.tokenize(
+        texts, truncate, unknown=manifest.special_tokens.get("unk", -1)
+    )
+    labels = manifest.labels or ()
+    return runner.for_each(
+        runner.checked([text.ids for text in tokenized]),
+        lambda i, logits: entities(logits, tokenized[i], labels, aggregation),
+    )
 
 
 def check_aggregation(aggregation: str) -> str:

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 import mbert
 from mbert.errors import BackendError, BundleError, InputError
-from mbert.runtime import model as model_module
+from mbert.runtime import runner as runner_module
 from support.checkpoints import load_oracle
 from support.text import CLS, MASK, SENTENCES, SEP
 
@@ -584,7 +584,7 @@ def test_more_texts_than_fit_into_a_batch(
     embedder: mbert.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = embedder.embed(SENTENCES)
-    monkeypatch.setattr(model_module, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(runner_module, "BATCH_TOKENS", 30)
     assert close(embedder.embed(SENTENCES), expected)
 
 

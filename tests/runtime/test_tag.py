@@ -20,7 +20,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 import mbert
 from mbert.cli import main
 from mbert.errors import InputError
-from mbert.runtime import model as model_module
+from mbert.runtime import runner as runner_module
 from mbert.runtime.tasks.token_classification import AGGREGATIONS, Entity, entities
 from mbert.runtime.tokenization import TokenizedText
 from support.checkpoints import make_checkpoint
@@ -238,7 +238,7 @@ def test_too_long_a_text_is_refused_or_cut(tagger: mbert.Model, checkpoint: Path
 def test_more_texts_than_fit_into_a_batch(
     tagger: mbert.Model, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "BATCH_TOKENS", 100)
+    monkeypatch.setattr(runner_module, "BATCH_TOKENS", 100)
     _same(tagger.tag(TEXTS * 20), _expected(checkpoint, TEXTS, "simple") * 20)
 
 

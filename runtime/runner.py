@@ -1,0 +1,166 @@
+"""What every task stands on: texts to ids, ids to packed batches, batches to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mbert.errors import BackendError, BundleError, InputError
+
+from .backends import Session
+from .bundle import Bundle
+from .inputs import check_sequences
+from .packing import Int32Array, PackedBatch, pack
+from .tokenization import Text, Tokenizer
+
+Array = NDArray[Any]
+_Result = TypeVar("_Result")
+
+# Tokens of one packed batch on a CPU. Enough rows to stream the weights rarely; with more, what
+# passes from operator to operator leaves the cache (base size, two cores, 10,000 tokens: 4,096 is
+# 5% slower).
+BATCH_TOKENS = 2048
+
+
+class Runner:
+    """A bundle with its session and its tokenizer; safe to use from several threads."""
+
+    def __init__(self, bundle: Bundle, session: Session) -> None:
+        """Run ``session``, which is open, on what ``bundle`` says."""
+        self.manifest = bundle.manifest
+        self._folder = bundle.folder
+        self._session: Session | None = session
+        self._tokenizer: Tokenizer | None = None
+        if bundle.tokenizer is not None:
+            self._tokenizer = Tokenizer(bundle.tokenizer, self.manifest.limits)
+
+    def close(self) -> None:
+        """Free the session; every later call that has something to compute is refused."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def need(self, task: str, method: str) -> None:
+        """Refuse ``method`` unless the bundle is for ``task``.
+
+        Raises:
+            InputError: it is for another one.
+        """
+        if self.manifest.task != task:
+            raise InputError(
+                f"{method} needs a {task} bundle; {self._folder} is {self.manifest.task}. Export "
+                f"the checkpoint with --task {task}."
+            )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's.
+
+        Raises:
+            BundleError: it had none.
+        """
+        if self._tokenizer is None:
+            raise BundleError(
+                f"{self._folder} has no tokenizer.json, since the checkpoint had none. Pass token "
+                "ids to run(), or export a checkpoint that has one."
+            )
+        return self._tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are from 0 to one less."""
+        return int(self.manifest.model["vocab_size"])
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one packed batch; a GPU is filled."""
+        most = self.manifest.limits.max_tokens
+        return min(BATCH_TOKENS, most) if self.manifest.target == "cpu" else most
+
+    def encode(self, texts: Sequence[Text], truncate: bool) -> list[Int32Array]:
+        """Tokenize texts or pairs of texts, special tokens included.
+
+        Raises:
+            InputError: not text; too long, unless ``truncate``; an id beyond the vocabulary.
+            BundleError: there is no tokenizer.
+        """
+        return self.checked(self.tokenizer.encode(texts, truncate))
+
+    def checked(self, sequences: Iterable[ArrayLike]) -> list[Int32Array]:
+        """Turn id sequences into int32 arrays that the graph takes.
+
+        Raises:
+            InputError: an empty or over-long sequence, or an id outside the vocabulary.
+        """
+        return check_sequences(sequences, self.vocab_size, self.manifest.limits)
+
+    def mask_rows(self, input_ids: Int32Array) -> Int32Array:
+        """Which of ``input_ids`` are the mask token.
+
+        Raises:
+            BundleError: the tokenizer names no mask token.
+        """
+        try:
+            mask = self.manifest.special_tokens["mask"]
+        except KeyError:
+            raise BundleError(
+                f"{self._folder} knows no mask token: the checkpoint's tokenizer names none. Call "
+                "run_packed with mask_positions."
+            ) from None
+        return np.flatnonzero(input_ids == mask).astype(np.int32)
+
+    def compute(
+        self, input_ids: Int32Array, cu_seqlens: Int32Array, mask_rows: Int32Array | None = None
+    ) -> Array:
+        """Run the graph once, on packed arrays that have been checked.
+
+        Args:
+            input_ids: int32 [tokens].
+            cu_seqlens: int32 [sequences + 1].
+            mask_rows: for fill-mask, int32 [masks]; None: the rows of the mask token.
+
+        Raises:
+            BackendError: the model has been closed, or it could not be computed.
+        """
+        session = self._session
+        if session is None:
+            raise BackendError("The model has been closed. Load it again.")
+        inputs = {"input_ids": input_ids, "cu_seqlens": cu_seqlens}
+        if self.manifest.task == "fill-mask":
+            inputs["mask_positions"] = self.mask_rows(input_ids) if mask_rows is None else mask_rows
+        return session.run(inputs)[0]
+
+    def batches(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, Array]]:
+        """Pack checked sequences, run each batch, and give it with the graph's output."""
+        limit = self.manifest.limits.max_sequences
+        for batch in pack(sequences, self.batch_tokens, limit):
+            yield batch, self.compute(batch.input_ids, batch.cu_seqlens)
+
+    def for_each(
+        self, sequences: Sequence[Int32Array], result: Callable[[int, Array], _Result]
+    ) -> list[_Result]:
+        """Run checked sequences, packed, and make a result of each, in input order.
+
+        Args:
+            sequences: from :meth:`encode` or :meth:`checked`.
+            result: called with a sequence's number and its part of the output, which is a view:
+                rows of its tokens or masks, or its one row, without the first dimension.
+        """
+        results: dict[int, _Result] = {}
+        for batch, output in self.batches(sequences):
+            for i, rows in zip(batch.indices, self._split(batch, output), strict=True):
+                results[i] = result(i, rows)
+        return [results[i] for i in range(len(sequences))]
+
+    def _split(self, batch: PackedBatch, output: Array) -> Iterable[Array]:
+        """Each sequence's part of a batch's output, in packed order."""
+        counted = self.manifest.outputs[0].shape[0]
+        if counted == "sequences":
+            return output
+        boundaries = batch.cu_seqlens[1:-1]
+        if counted == "masks":
+            return np.split(output, np.searchsorted(self.mask_rows(batch.input_ids), boundaries))
+        return np.split(output, boundaries)
