@@ -207,7 +207,7 @@ def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
     """The entries of the manifest that belong to one task."""
     config = source.config
     return {
-        "pooling": pooling_of(source.folder) if task == "feature-extraction" else None,
+        "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
         "labels": config.id2label if task in LABELLED else None,
         "problem_type": config.problem_type if task == "text-classification" else None,
     }

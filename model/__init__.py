@@ -2,7 +2,7 @@
 
 from .checkpoint import DEFAULT_CHECKPOINT, Checkpoint, open_checkpoint
 from .config import LayerConfig, ModelConfig
-from .heads import TASKS
+from .tasks import TASKS
 
 __all__ = [
     "DEFAULT_CHECKPOINT",

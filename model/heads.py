@@ -87,20 +87,3 @@ class TokenClassification(nn.Module):
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
         """-> logits [tokens, labels]."""
         return self.classifier(self.head(self.model(input_ids, cu_seqlens)))
-
-
-# Task names are Hugging Face's.
-TASKS: dict[str, type[nn.Module]] = {
-    "feature-extraction": FeatureExtraction,
-    "fill-mask": FillMask,
-    "text-classification": TextClassification,
-    "token-classification": TokenClassification,
-}
-
-# The default task of a checkpoint, by the class that it was saved from.
-TASK_OF_ARCHITECTURE = {
-    "ModernBertModel": "feature-extraction",
-    "ModernBertForMaskedLM": "fill-mask",
-    "ModernBertForSequenceClassification": "text-classification",
-    "ModernBertForTokenClassification": "token-classification",
-}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mbert.errors import CheckpointError
-
+from .chain import pooling_modes
 from .config import POOLINGS
+from .json_files import read_json
+from .modules import ModuleSpec
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
-
-_POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
 
 def license_of(folder: Path) -> str | None:
@@ -33,7 +31,7 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
     """The text of the special tokens by role, from the tokenizer's config."""
     tokens: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):  # the second one decides
-        contents = _read(folder / name)
+        contents = read_json(folder / name)
         for role in ROLES:
             entry = contents.get(f"{role}_token")
             text = entry.get("content") if isinstance(entry, dict) else entry
@@ -42,35 +40,22 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
     return tokens
 
 
-def pooling_of(folder: Path) -> str | None:
-    """How the checkpoint makes one vector of a sequence.
+def pooling_of(modules: Sequence[ModuleSpec]) -> str | None:
+    """How the hidden states of a checkpoint with these modules become one vector.
 
-    A sentence-transformers folder says so in modules.json; None where it does more than the pooling
-    by first token or mean that mbert computes. A checkpoint without one gets the mean.
+    None where more is done than the pooling by first token or mean that needs nothing but them. A
+    checkpoint without modules gets the mean.
+
+    Raises:
+        CheckpointError: a pooling whose settings make no sense.
     """
-    if not (folder / "modules.json").exists():
+    if not modules:
         return "mean"
-    modules = _read(folder / "modules.json", list)
-    if not all(isinstance(module, dict) for module in modules):
-        raise CheckpointError(f"{folder / 'modules.json'} is not a list of modules.")
-    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    # Normalize changes the length of the vector only, and is the caller's choice.
-    if [kind for kind in kinds if kind != "Normalize"] != ["Transformer", "Pooling"]:
+    # The length of the vector is the caller's choice.
+    pooling = [spec for spec in modules[1:] if spec.kind not in ("Normalize", "Dropout")]
+    if [spec.kind for spec in pooling] != ["Pooling"] or not pooling[0].flag(
+        "include_prompt", True
+    ):
         return None
-    settings = _read(folder / str(modules[kinds.index("Pooling")].get("path", "")) / "config.json")
-    chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
-    if "pooling_mode" in settings:  # newer folders name the mode itself
-        return settings["pooling_mode"] if settings["pooling_mode"] in POOLINGS else None
-    return _POOLING_FLAGS.get(chosen[0]) if len(chosen) == 1 else None
-
-
-def _read(path: Path, kind: type = dict) -> Any:
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return kind()
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(contents, kind):
-        raise CheckpointError(f"{path} holds a JSON {type(contents).__name__}, not what it should.")
-    return contents
+    modes = pooling_modes(pooling[0])
+    return modes[0] if len(modes) == 1 and modes[0] in POOLINGS else None

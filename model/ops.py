@@ -15,7 +15,14 @@ from torch import Tensor
 BLOCK = 256
 
 # The operator's integer attribute `mode` (ONNX compares no strings at the opset of the export).
-POOLING_MODES = {"cls": 0, "mean": 1}
+POOLING_MODES = {
+    "cls": 0,
+    "mean": 1,
+    "max": 2,
+    "mean_sqrt_len_tokens": 3,
+    "lasttoken": 4,
+    "weightedmean": 5,
+}
 
 
 def rope_table(head_dim: int, theta: float, max_position: int) -> Tensor:
@@ -96,7 +103,10 @@ def varlen_pooling(hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
     Args:
         hidden: [tokens, hidden_size].
         cu_seqlens: int32 [sequences + 1].
-        mode: ``"cls"`` takes a sequence's first token, ``"mean"`` averages its tokens.
+        mode: ``"cls"`` takes a sequence's first token, ``"lasttoken"`` its last one; ``"mean"``
+            averages its tokens, ``"weightedmean"`` gives the first token the weight 1, the second
+            2, and so on; ``"mean_sqrt_len_tokens"`` divides their sum by the square root of their
+            number; ``"max"`` takes the largest value of each channel.
 
     Returns:
         [sequences, hidden_size] of the type of ``hidden``; an empty sequence gives zeros.
@@ -111,8 +121,24 @@ def varlen_pooling(hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
     pooled = work.new_zeros(len(offsets) - 1, hidden.shape[1])
     for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
         if end > begin:
-            pooled[i] = work[begin] if mode == "cls" else work[begin:end].mean(0)
+            pooled[i] = _pool(work[begin:end], mode)
     return pooled.to(hidden.dtype)
+
+
+def _pool(rows: Tensor, mode: str) -> Tensor:
+    """[tokens, hidden_size], at least one token -> [hidden_size]."""
+    if mode == "cls":
+        return rows[0]
+    if mode == "lasttoken":
+        return rows[-1]
+    if mode == "max":
+        return rows.amax(0)
+    if mode == "mean":
+        return rows.mean(0)
+    if mode == "mean_sqrt_len_tokens":
+        return rows.sum(0) / rows.shape[0] ** 0.5
+    weights = torch.arange(1, rows.shape[0] + 1, dtype=rows.dtype)
+    return weights @ rows / weights.sum()
 
 
 @varlen_pooling.register_fake

@@ -10,6 +10,8 @@ import pytest
 
 from mbert.errors import CheckpointError
 from mbert.model.metadata import license_of, pooling_of, special_tokens_of
+from mbert.model.modules import read_modules
+from support.sentence import write_modules
 
 
 def write(folder: Path, name: str, contents: object) -> None:
@@ -101,100 +103,47 @@ def test_damaged_tokenizer_files_are_refused(
 # ---- pooling
 
 
-def modules(*kinds: str, prefix: str = "sentence_transformers.models.") -> list[dict[str, Any]]:
-    return [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": "" if kind == "Transformer" else f"{i}_{kind}",
-            "type": prefix + kind,
-        }
-        for i, kind in enumerate(kinds)
-    ]
+def pooling(tmp_path: Path, *kinds: str, **settings: Any) -> str | None:
+    write_modules(tmp_path, *kinds, **{"Pooling": settings})
+    return pooling_of(read_modules(tmp_path))
 
 
-def test_a_folder_without_modules_gets_the_mean(tmp_path: Path) -> None:
-    assert pooling_of(tmp_path) == "mean"
-
-
-FLAGS = {
-    "pooling_mode_cls_token": False,
-    "pooling_mode_mean_tokens": False,
-    "pooling_mode_max_tokens": False,
-    "pooling_mode_mean_sqrt_len_tokens": False,
-    "pooling_mode_weightedmean_tokens": False,
-    "pooling_mode_lasttoken": False,
-    "word_embedding_dimension": 64,
-    "include_prompt": True,
-}
+def test_a_folder_without_modules_gets_the_mean() -> None:
+    assert pooling_of(()) == "mean"
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({**FLAGS, "pooling_mode_cls_token": True}, "cls"),
-        ({**FLAGS, "pooling_mode_mean_tokens": True}, "mean"),
-        ({"pooling_mode_cls_token": True}, "cls"),
-        ({**FLAGS, "pooling_mode_max_tokens": True}, None),
-        ({**FLAGS, "pooling_mode_lasttoken": True}, None),
-        # Two modes are concatenated: a vector that mbert does not make.
-        ({**FLAGS, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, None),
-        (FLAGS, None),
-        ({}, None),
-        ({"pooling_mode": "cls", "word_embedding_dimension": 64}, "cls"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
         ({"pooling_mode": "mean"}, "mean"),
-        ({"pooling_mode": "lasttoken"}, None),
+        ({}, "mean"),
+        # What hidden states alone do not give.
+        ({"pooling_mode": "max"}, None),
         ({"pooling_mode": ["cls", "mean"]}, None),
+        ({"pooling_mode": "mean", "include_prompt": False}, None),
     ],
 )
-def test_the_pooling_is_the_mode_of_the_pooling_module(
+def test_the_pooling_is_the_one_mode_of_the_pooling_module(
     tmp_path: Path, settings: dict[str, Any], expected: str | None
 ) -> None:
-    write(tmp_path, "modules.json", modules("Transformer", "Pooling"))
-    write(tmp_path, "1_Pooling/config.json", settings)
-    assert pooling_of(tmp_path) == expected
+    assert pooling(tmp_path, "Transformer", "Pooling", **settings) == expected
 
 
-@pytest.mark.parametrize("prefix", ["sentence_transformers.models.", "some.other.place.", ""])
-def test_a_normalize_module_changes_no_pooling(tmp_path: Path, prefix: str) -> None:
-    listed = modules("Transformer", "Pooling", "Normalize", prefix=prefix)
-    write(tmp_path, "modules.json", listed)
-    write(tmp_path, "1_Pooling/config.json", {"pooling_mode_cls_token": True})
-    assert pooling_of(tmp_path) == "cls"
+def test_modules_that_change_no_direction_change_no_pooling(tmp_path: Path) -> None:
+    kinds = ("Transformer", "Pooling", "Dropout", "Normalize")
+    assert pooling(tmp_path, *kinds, pooling_mode="cls") == "cls"
 
 
 @pytest.mark.parametrize(
     "kinds",
     [
-        ("Transformer", "Pooling", "Dense"),
         ("Transformer", "Pooling", "Dense", "Normalize"),
         ("Transformer",),
-        ("Pooling", "Transformer"),
         ("Transformer", "WeightedLayerPooling", "Pooling"),
         ("Transformer", "Pooling", "Pooling"),
-        (),
+        ("Transformer", "own.code.Pooling"),
     ],
 )
 def test_modules_that_do_more_than_pool_give_none(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    write(tmp_path, "modules.json", modules(*kinds))
-    for i, kind in enumerate(kinds):
-        write(tmp_path, f"{i}_{kind}/config.json", {"pooling_mode_mean_tokens": True})
-    assert pooling_of(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "contents", [b"{", b"{}", b'"Pooling"', b"[1, 2]", b'["Transformer", "Pooling"]', b"\xff"]
-)
-def test_a_damaged_modules_file_is_refused(tmp_path: Path, contents: bytes) -> None:
-    (tmp_path / "modules.json").write_bytes(contents)
-    with pytest.raises(CheckpointError, match=r"modules\.json"):
-        pooling_of(tmp_path)
-
-
-@pytest.mark.parametrize("contents", [b"{", b"[]"])
-def test_a_damaged_pooling_config_is_refused(tmp_path: Path, contents: bytes) -> None:
-    write(tmp_path, "modules.json", modules("Transformer", "Pooling"))
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_bytes(contents)
-    with pytest.raises(CheckpointError, match="1_Pooling"):
-        pooling_of(tmp_path)
+    assert pooling(tmp_path, *kinds, pooling_mode="mean") is None

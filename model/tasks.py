@@ -1,0 +1,57 @@
+"""The tasks: the module that each one traces, and the one that a checkpoint was saved for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from mbert.errors import CheckpointError
+
+from .config import ModelConfig
+from .heads import FeatureExtraction, FillMask, TextClassification, TokenClassification
+from .modules import ModuleSpec
+
+Modules = Sequence[ModuleSpec]
+Build = Callable[[ModelConfig, Modules], nn.Module]
+
+
+def _head(module: Callable[[ModelConfig], nn.Module]) -> Build:
+    """A task of transformers' own: the config says everything."""
+    return lambda config, modules: module(config)
+
+
+# Task names are Hugging Face's.
+TASKS: dict[str, Build] = {
+    "feature-extraction": _head(FeatureExtraction),
+    "fill-mask": _head(FillMask),
+    "text-classification": _head(TextClassification),
+    "token-classification": _head(TokenClassification),
+}
+
+# By the class that a checkpoint was saved from.
+_TASK_OF_ARCHITECTURE = {
+    "ModernBertModel": "feature-extraction",
+    "ModernBertForMaskedLM": "fill-mask",
+    "ModernBertForSequenceClassification": "text-classification",
+    "ModernBertForTokenClassification": "token-classification",
+}
+
+
+def default_task(config: ModelConfig, modules: Modules) -> str:
+    """The task that a checkpoint was saved for.
+
+    Args:
+        config: of the encoder.
+        modules: what the folder's modules.json lists; none where it has no such file.
+
+    Raises:
+        CheckpointError: ``architectures`` names no class whose task is supported.
+    """
+    for name in config.architectures:
+        if name in _TASK_OF_ARCHITECTURE:
+            return _TASK_OF_ARCHITECTURE[name]
+    raise CheckpointError(
+        f"config.json: architectures is {list(config.architectures)}; expected one of "
+        f"{', '.join(_TASK_OF_ARCHITECTURE)}. Name the task: {', '.join(TASKS)}."
+    )
