@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -155,6 +155,9 @@ class Model:
         pooling: str | None = None,
         normalize: bool = True,
         truncate: bool = False,
+        overflow: str = "error",
+        stride: int | None = None,
+        progress: bool = False,
     ) -> NDArray[np.float32]:
         """Embed texts.
 
@@ -162,22 +165,74 @@ class Model:
             texts: one text (the result is a vector) or several (one row each).
             pooling: "cls" or "mean"; None: as the checkpoint says, mean where it says nothing.
             normalize: scale each vector to length 1, so that a product is the cosine.
-            truncate: cut a text that is too long instead of raising.
+            truncate: short for ``overflow="truncate"``.
+            overflow: of a text that is too long: "error"; "truncate", which cuts it; or "chunk":
+                its tokens are cut into windows, the windows are embedded, and the vectors become
+                their mean, weighted by each window's new tokens (docs/embeddings.md).
+            stride: with "chunk": how many tokens a window shares with the one before; None: an
+                eighth of its own.
+            progress: show a progress bar on standard error, if that is a terminal.
 
         Returns:
             float32 [hidden] or [n, hidden].
 
         Raises:
-            InputError: not a feature-extraction bundle; a text too long; an unknown pooling.
+            InputError: not a feature-extraction bundle; a text too long; an unknown option.
         """
-        self._runner.need("feature-extraction", "embed")
+        options = embedding.settle(
+            self._runner,
+            "embed",
+            pooling=pooling,
+            normalize=normalize,
+            truncate=truncate,
+            overflow=overflow,
+            stride=stride,
+        )
         vectors: NDArray[np.float32] = _answer(
             texts,
-            lambda several: embedding.embed(
-                self._runner, several, pooling=pooling, normalize=normalize, truncate=truncate
-            ),
+            lambda several: embedding.embed(self._runner, several, options, progress=progress),
         )
         return vectors
+
+    def embed_iter(
+        self,
+        texts: Iterable[Text],
+        *,
+        look_ahead: int = 1024,
+        pooling: str | None = None,
+        normalize: bool = True,
+        truncate: bool = False,
+        overflow: str = "error",
+        stride: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed any number of texts in bounded memory, as they are asked for.
+
+        Args:
+            texts: texts or pairs; taken ``look_ahead`` at a time, each time that vectors are due.
+            look_ahead: how many texts are packed together.
+            pooling: as in :meth:`embed`, and so are all the others.
+
+        Returns:
+            An iterator of one vector for each text, in their order: float32 [hidden].
+
+        Raises:
+            InputError: as :meth:`embed` does; what is wrong with a text when its turn comes.
+        """
+        if isinstance(texts, str):
+            raise InputError("embed_iter takes many texts; for a single one there is embed.")
+        if look_ahead < 1:
+            raise InputError(f"look_ahead is {look_ahead}; expected at least 1.")
+        options = embedding.settle(
+            self._runner,
+            "embed_iter",
+            pooling=pooling,
+            normalize=normalize,
+            truncate=truncate,
+            overflow=overflow,
+            stride=stride,
+        )
+        return embedding.embed_iter(self._runner, texts, options, look_ahead, progress=progress)
 
     @overload
     def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from .bundle import Bundle
 from .inputs import check_sequences
 from .packing import Int32Array, PackedBatch, pack
 from .tokenization import Text, Tokenizer
+from .windows import Windows
 
 Array = NDArray[Any]
 _Result = TypeVar("_Result")
@@ -88,6 +90,33 @@ class Runner:
             BundleError: there is no tokenizer.
         """
         return self.checked(self.tokenizer.encode(texts, truncate))
+
+    def windows(
+        self,
+        texts: Sequence[Text],
+        *,
+        overflow: str = "error",
+        stride: int | None = None,
+        first: int = 0,
+    ) -> Windows:
+        """Tokenize texts or pairs, long ones into several windows where ``overflow`` is "chunk".
+
+        Args:
+            texts: what is to be tokenized.
+            overflow: of a text that is too long: "error", "truncate" or "chunk".
+            stride: see :func:`mbert.runtime.windows.cut`.
+            first: the number that messages give to the first text.
+
+        Raises:
+            InputError: not text; too long, where that is an error; an id beyond the vocabulary.
+            BundleError: there is no tokenizer.
+        """
+        if overflow == "chunk":
+            windows = self.tokenizer.windows(texts, stride, first=first)
+        else:
+            ids = self.tokenizer.encode(texts, overflow == "truncate", first=first)
+            windows = Windows.of([(sequence, sequence.size)] for sequence in ids)
+        return replace(windows, ids=self.checked(windows.ids))
 
     def checked(self, sequences: Iterable[ArrayLike]) -> list[Int32Array]:
         """Turn id sequences into int32 arrays that the graph takes.

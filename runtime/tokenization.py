@@ -16,6 +16,7 @@ from mbert.errors import BundleError, InputError
 from .inputs import check_length
 from .manifest import Limits
 from .packing import Int32Array
+from .windows import Windows, cut
 
 Text = str | tuple[str, str]
 
@@ -58,13 +59,42 @@ class Tokenizer:
         for tokenizer in (self._whole, self._truncating):
             tokenizer.no_padding()
 
-    def encode(self, texts: Sequence[Text], truncate: bool = False) -> list[Int32Array]:
+    def encode(
+        self, texts: Sequence[Text], truncate: bool = False, *, first: int = 0
+    ) -> list[Int32Array]:
         """Tokenize texts or pairs of texts, special tokens included.
+
+        ``first``: the number that messages give to the first text.
 
         Raises:
             InputError: not text; or a text longer than the bundle takes, unless ``truncate``.
         """
-        return [np.asarray(encoding.ids, np.int32) for encoding in self._encodings(texts, truncate)]
+        encodings = self._encodings(texts, truncate, first)
+        self._check_lengths(encodings, first)
+        return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
+
+    def windows(self, texts: Sequence[Text], stride: int | None, *, first: int = 0) -> Windows:
+        """Tokenize texts, and cut those that are longer than the bundle takes.
+
+        Args:
+            texts: texts, or pairs that fit.
+            stride: see :func:`mbert.runtime.windows.cut`.
+            first: the number that messages give to the first text.
+
+        Raises:
+            InputError: not text; a pair that is too long; a stride that is too long.
+        """
+        longest = self._limits.max_sequence_length
+        return Windows.of(
+            cut(
+                np.asarray(encoding.ids, np.int32),
+                np.asarray(encoding.special_tokens_mask) == 0,
+                longest,
+                stride,
+                f"Text {first + i}",
+            )
+            for i, encoding in enumerate(self._encodings(texts, truncate=False, first=first))
+        )
 
     def tokenize(
         self, texts: Sequence[str], truncate: bool = False, *, unknown: int = -1
@@ -86,14 +116,15 @@ class Tokenizer:
                     "are given for single texts, not for pairs."
                 )
         encodings = self._encodings(texts, truncate)
+        self._check_lengths(encodings)
         return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
 
     def token(self, token_id: int) -> str:
         """The text that a token stands for, as a reader would write it."""
         return str(self._whole.decode([token_id], skip_special_tokens=False))
 
-    def _encodings(self, texts: Sequence[Text], truncate: bool) -> list[Any]:
-        for i, text in enumerate(texts):
+    def _encodings(self, texts: Sequence[Text], truncate: bool, first: int = 0) -> list[Any]:
+        for i, text in enumerate(texts, first):
             if not _is_text(text):
                 raise InputError(
                     f"Text {i} is a {type(text).__name__}; expected a string or a pair of strings."
@@ -101,9 +132,11 @@ class Tokenizer:
             _check_unicode(text, i)
         tokenizer = self._truncating if truncate else self._whole
         encodings: list[Any] = tokenizer.encode_batch(list(texts))
-        for i, encoding in enumerate(encodings):
-            check_length(len(encoding), self._limits, f"Text {i}")
         return encodings
+
+    def _check_lengths(self, encodings: Sequence[Any], first: int = 0) -> None:
+        for i, encoding in enumerate(encodings, first):
+            check_length(len(encoding), self._limits, f"Text {i}")
 
     def _tokenized(self, text: str, encoding: Any, unknown: int) -> TokenizedText:
         ids = np.asarray(encoding.ids, np.int32)

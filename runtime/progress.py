@@ -1,0 +1,23 @@
+"""A progress bar on standard error, where that is a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(shown: bool, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Give what is to be called with each part that is done of ``total`` (None: unknown)."""
+    if not shown:
+        yield lambda _: None
+        return
+    import click  # not needed by whoever only embeds
+
+    # Without a length click wants something to count; it is never iterated.
+    with click.progressbar(
+        itertools.count(), length=total, show_pos=total is None, file=sys.stderr
+    ) as bar:
+        yield bar.update
