@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -137,26 +138,31 @@ def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
         f"{len(shape['layers'])} layers, hidden {shape['hidden_size']}, "
         f"up to {manifest.limits.max_sequence_length} tokens",
     )
-    for name, check in record["checks"].items():
-        table.add_row(
-            f"error, {name}, {record['precision']}",
-            f"{check['max_abs_error']:.2e} (tolerance {record['tolerance']:.2e}, "
-            f"largest value {record['largest_value']:.3g})",
-        )
+    for name, checks in record["checks"].items():
+        _add_errors(table, name, record, checks)
     if "gpu" in record:
-        (check,) = record["gpu"]["checks"].values()
+        (checks,) = record["gpu"]["checks"].values()
+        _add_errors(table, "on the GPU", record["gpu"], checks)
+    for output, error in record.get("bf16", {}).get("pytorch_error", {}).items():
         table.add_row(
-            f"error, on the GPU, {record['gpu']['precision']}",
-            f"{check['max_abs_error']:.2e} (tolerance {record['gpu']['tolerance']:.2e})",
-        )
-    if "bf16" in record:
-        table.add_row(
-            "error, PyTorch, bf16",
-            f"{record['bf16']['pytorch_error']:.2e} (no bf16 graph runs on a CPU)",
+            f"error, PyTorch, bf16, {output}", f"{error:.2e} (no bf16 graph runs on a CPU)"
         )
     table.add_row("size", f"{size / 1e6:.1f} MB")
     table.add_row("time", f"{seconds:.1f} s")
     return table
+
+
+def _add_errors(
+    table: Table, name: str, record: dict[str, Any], checks: dict[str, dict[str, float]]
+) -> None:
+    """One row for each output of the graph, run in the way called ``name``."""
+    for output, check in checks.items():
+        judged = record["outputs"][output]
+        table.add_row(
+            f"error, {name}, {record['precision']}, {output}",
+            f"{check['max_abs_error']:.2e} (tolerance {judged['tolerance']:.2e}, "
+            f"largest value {judged['largest_value']:.3g})",
+        )
 
 
 def _engine_state(engine: Engine, was_run: bool) -> str:

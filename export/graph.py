@@ -66,12 +66,12 @@ def _address_plugins(model: ir.Model) -> None:
 def _finish_for_cuda(model: ir.Model) -> None:
     """Attach the bodies, and give bfloat16 back as float32: numpy has no such type."""
     attach_functions(model)
-    output = model.graph.outputs[0]
-    if output.dtype != ir.DataType.BFLOAT16:
-        return
-    node = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value})
-    node.outputs[0].name, output.name = output.name, f"{output.name}_reduced"
-    node.outputs[0].shape = output.shape
-    node.outputs[0].dtype = ir.DataType.FLOAT
-    model.graph.append(node)
-    model.graph.outputs[0] = node.outputs[0]
+    for i, output in enumerate(list(model.graph.outputs)):
+        if output.dtype != ir.DataType.BFLOAT16:
+            continue
+        node = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value})
+        node.outputs[0].name, output.name = output.name, f"{output.name}_reduced"
+        node.outputs[0].shape = output.shape
+        node.outputs[0].dtype = ir.DataType.FLOAT
+        model.graph.append(node)
+        model.graph.outputs[i] = node.outputs[0]

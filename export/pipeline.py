@@ -133,7 +133,7 @@ def convert(
                 record["bf16"] = _round_to_bfloat16(model, reference)
                 graph = write_graph(model, chosen, choice, folder)
                 reference = replace(
-                    reference, precision="bf16", own_error=record["bf16"]["pytorch_error"]
+                    reference, precision="bf16", own_errors=record["bf16"]["pytorch_error"]
                 )
         # Freed before an engine is built.
         del model
@@ -199,8 +199,7 @@ def _reference(
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:
     """Cast ``model``; what PyTorch errs in bfloat16 stands for the export, which was not run."""
     cast(model, "bf16")
-    error = reference.error(model)
-    return {"pytorch_error": error, "verified_as": "fp32"}
+    return {"pytorch_error": reference.errors(model), "verified_as": "fp32"}
 
 
 def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:

@@ -16,17 +16,9 @@ from torch.export import Dim
 
 # Importing the module registers the operators with PyTorch.
 from mbert.model.ops import POOLING_MODES
-from mbert.runtime.manifest import TensorSpec
+from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
 from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body, register_schemas
-
-# Name of each task's output, and what its rows are.
-OUTPUTS = {
-    "feature-extraction": ("last_hidden_state", "tokens"),
-    "fill-mask": ("logits", "masks"),
-    "text-classification": ("logits", "sequences"),
-    "token-classification": ("logits", "tokens"),
-}
 
 _DTYPE_NAMES = {
     ir.DataType.FLOAT: "float32",
@@ -45,7 +37,7 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     in the graph by name only; see :func:`attach_functions`.
     """
     register_schemas()
-    output, rows = OUTPUTS[task]
+    outputs = OUTPUTS[task]
     example = {
         "input_ids": torch.arange(7, dtype=torch.int32),
         "cu_seqlens": torch.tensor([0, 3, 7], dtype=torch.int32),
@@ -64,7 +56,7 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
             dynamo=True,
             dynamic_shapes=dimensions,
             input_names=list(example),
-            output_names=[output],
+            output_names=list(outputs),
             opset_version=opset,
             custom_translation_table=_translations(),
             verbose=False,
@@ -74,9 +66,9 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     traced.producer_name, traced.producer_version = "mbert", None
     traced.graph.name = task
     # The exporter does not name a size that it derives (sequences, from sequences + 1).
-    shape = traced.graph.outputs[0].shape
-    assert shape is not None
-    shape[0] = rows
+    for output, rows in zip(traced.graph.outputs, outputs.values(), strict=True):
+        assert output.shape is not None
+        output.shape[0] = rows
     traced.opset_imports[DOMAIN] = OPERATOR_VERSION
     # The exporter notes source files and lines on every node: of no use to anyone who runs it.
     for node in traced.graph:

@@ -1,12 +1,12 @@
 """Verification: the exported model, as users run it, against PyTorch.
 
 The judge is the model in float64. PyTorch's own error against it, in the precision of the export,
-is the yardstick: what is exported may err at most :data:`FACTORS` times as much.
+is the yardstick: what is exported may err at most :data:`FACTORS` times as much, in each output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
 from mbert.runtime.bundle import MODEL, Bundle
 from mbert.runtime.calls import compute
-from mbert.runtime.manifest import Engine, Manifest
+from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
 
 from .graph import Graph
 from .precision import cast
@@ -37,29 +37,36 @@ SEED = 0
 _LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 130, 260)
 
 Batch = Mapping[str, NDArray[np.int32]]
-Run = Callable[[Batch], NDArray[Any]]
+Arrays = Sequence[NDArray[Any]]  # the outputs, in the order of the graph
+Run = Callable[[Batch], Arrays]
 Opener = Callable[[], Run]  # loads the model
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A packed batch, and what PyTorch makes of it in float64 and in the export's precision."""
+    """A packed batch, and what PyTorch makes of it in float64 and in the export's precision.
+
+    ``exact`` and ``own_errors`` go by the names of the outputs, in the order of the graph.
+    """
 
     inputs: dict[str, NDArray[np.int32]]
     lengths: tuple[int, ...]
-    exact: NDArray[np.float64]
+    exact: dict[str, NDArray[np.float64]]
     precision: str
-    own_error: float
+    own_errors: dict[str, float]
 
-    @property
-    def tolerance(self) -> float:
-        """Largest absolute error that the export may show."""
-        floor = FLOOR * float(np.abs(self.exact).max())
-        return max(FACTORS[self.precision] * self.own_error, floor)
+    def tolerance(self, output: str) -> float:
+        """Largest absolute error that the export may show in ``output``."""
+        floor = FLOOR * self.largest_value(output)
+        return max(FACTORS[self.precision] * self.own_errors[output], floor)
 
-    def error(self, model: nn.Module) -> float:
-        """Largest absolute error of ``model`` on the batch."""
-        return float(np.abs(_run(model, self.inputs) - self.exact).max())
+    def largest_value(self, output: str) -> float:
+        """Largest magnitude of ``output``."""
+        return float(np.abs(self.exact[output]).max())
+
+    def errors(self, model: nn.Module) -> dict[str, float]:
+        """Largest absolute error of ``model`` on the batch, for each output."""
+        return _errors(_run(model, self.inputs), self.exact)
 
 
 def make_reference(
@@ -90,26 +97,36 @@ def make_reference(
     if task == "fill-mask":
         rows = generator.choice(tokens, size=min(tokens, 64), replace=False)
         inputs["mask_positions"] = np.sort(rows).astype(np.int32)
-    exact = _run(model.double(), inputs)
+    exact = dict(zip(OUTPUTS[task], _run(model.double(), inputs), strict=True))
     cast(model, precision)
     own = _run(model, inputs)
-    if not np.isfinite(exact).all():
+    if not _finite(exact.values()):
         raise CheckpointError(
             "The checkpoint computes values that are not finite, in PyTorch too: its weights are "
             "damaged."
         )
-    if not np.isfinite(own).all():  # else anything would be within the tolerance
+    if not _finite(own):  # else anything would be within the tolerance
         raise ExportError(
             f"In {precision} the model overflows on the batch that verifies it, in PyTorch too. "
             "Export with --precision bf16, or fp32."
         )
-    return Reference(inputs, used, exact, precision, float(np.abs(own - exact).max()))
+    return Reference(inputs, used, exact, precision, _errors(own, exact))
 
 
-def _run(model: nn.Module, batch: Batch) -> NDArray[np.float64]:
+def _run(model: nn.Module, batch: Batch) -> list[NDArray[np.float64]]:
     with torch.inference_mode():
-        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        return np.asarray(model(**tensors).double().numpy())
+        found = model(**{name: torch.from_numpy(array) for name, array in batch.items()})
+        outputs = found if isinstance(found, tuple) else (found,)
+        return [np.asarray(output.double().numpy()) for output in outputs]
+
+
+def _finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
+
+
+def _errors(found: Arrays, exact: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    pairs = zip(exact.items(), found, strict=True)
+    return {name: float(np.abs(values - right).max()) for (name, right), values in pairs}
 
 
 def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> dict[str, Opener]:
@@ -121,13 +138,13 @@ def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> d
 
     def packed(operators: Operators) -> Run:
         session = OnnxRuntimeSession(model, operators=operators)
-        return lambda batch: session.run(batch)[0]
+        return session.run
 
     def padded() -> Run:
         assert engine is not None
         session = OnnxRuntimeSession(model, operators="functions")
         return lambda batch: compute(
-            batch, engine, graph.inputs, graph.outputs[0], lambda call: session.run(call.feeds)[0]
+            batch, engine, graph.inputs, graph.outputs, lambda call: session.run(call.feeds)
         )
 
     if backend == "tensorrt-rtx":
@@ -145,7 +162,7 @@ def run_on_gpu(folder: Path, manifest: Manifest, device: int) -> dict[str, Opene
         session = open_session(
             Bundle(folder, manifest), threads=None, device=f"cuda:{device}", operators="plugin"
         )
-        return lambda batch: session.run(batch)[0]
+        return session.run
 
     return {manifest.backend: opened}
 
@@ -159,27 +176,34 @@ def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
     checks = {}
     for name, opened in ways.items():
         try:
-            output = opened()(reference.inputs)
+            found = opened()(reference.inputs)
         except BackendError as refusal:
             raise ExportError(
                 f"The exported model does not run with {name}: {refusal}"
             ) from refusal
-        error = float(np.abs(output - reference.exact).max())
-        if not error <= reference.tolerance:  # also refuses NaN
-            raise ExportError(
-                f"The exported model is wrong: run with {name} it differs from PyTorch by "
-                f"{error:.3g}, the tolerance is {reference.tolerance:.3g} "
-                f"({FACTORS[reference.precision]:g} times PyTorch's own error in "
-                f"{reference.precision}). Nothing was written; please report the checkpoint's "
-                "config.json."
-            )
-        checks[name] = {"max_abs_error": error}
+        errors = _errors(found, reference.exact)
+        for output, error in errors.items():
+            tolerance = reference.tolerance(output)
+            if not error <= tolerance:  # also refuses NaN
+                raise ExportError(
+                    f"The exported model is wrong: run with {name}, {output} differs from "
+                    f"PyTorch by {error:.3g}, the tolerance is {tolerance:.3g} "
+                    f"({FACTORS[reference.precision]:g} times PyTorch's own error in "
+                    f"{reference.precision}). Nothing was written; please report the checkpoint's "
+                    "config.json."
+                )
+        checks[name] = {output: {"max_abs_error": error} for output, error in errors.items()}
     return {
         "judge": f"PyTorch {torch.__version__} in float64",
         "batch": {"lengths": list(reference.lengths), "seed": SEED},
-        "largest_value": float(np.abs(reference.exact).max()),
         "precision": reference.precision,
-        "pytorch_error": reference.own_error,
-        "tolerance": reference.tolerance,
+        "outputs": {
+            output: {
+                "largest_value": reference.largest_value(output),
+                "pytorch_error": own_error,
+                "tolerance": reference.tolerance(output),
+            }
+            for output, own_error in reference.own_errors.items()
+        },
         "checks": checks,
     }

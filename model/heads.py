@@ -87,3 +87,19 @@ class TokenClassification(nn.Module):
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
         """-> logits [tokens, labels]."""
         return self.classifier(self.head(self.model(input_ids, cu_seqlens)))
+
+
+class QuestionAnswering(nn.Module):
+    """The head and a classifier of two columns, on every token: where an answer starts and ends."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the modules for ``config``."""
+        super().__init__()
+        self.model = Encoder(config)
+        self.head = PredictionHead(config)
+        self.classifier = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
+        """-> start_logits [tokens], end_logits [tokens]."""
+        logits = self.classifier(self.head(self.model(input_ids, cu_seqlens)))
+        return logits[:, 0], logits[:, 1]

@@ -9,7 +9,13 @@ from torch import nn
 from mbert.errors import CheckpointError
 
 from .config import ModelConfig
-from .heads import FeatureExtraction, FillMask, TextClassification, TokenClassification
+from .heads import (
+    FeatureExtraction,
+    FillMask,
+    QuestionAnswering,
+    TextClassification,
+    TokenClassification,
+)
 from .modules import ModuleSpec
 
 Modules = Sequence[ModuleSpec]
@@ -27,6 +33,7 @@ TASKS: dict[str, Build] = {
     "fill-mask": _head(FillMask),
     "text-classification": _head(TextClassification),
     "token-classification": _head(TokenClassification),
+    "question-answering": _head(QuestionAnswering),
 }
 
 # By the class that a checkpoint was saved from.
@@ -35,6 +42,7 @@ _TASK_OF_ARCHITECTURE = {
     "ModernBertForMaskedLM": "fill-mask",
     "ModernBertForSequenceClassification": "text-classification",
     "ModernBertForTokenClassification": "token-classification",
+    "ModernBertForQuestionAnswering": "question-answering",
 }
 
 

@@ -7,7 +7,7 @@ packed one, and the one of engines whose global attention works on padded groups
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +31,17 @@ class Call:
         profile: index of the profile that it takes.
         sizes: value of every symbol of the signature, rounded up to its bucket.
         feeds: the arrays of the engine's inputs, of those sizes.
-        rows: which rows of the batch's output these are.
+        rows: which rows of the batch's outputs these are, for each of what outputs have rows for.
     """
 
     profile: int
     sizes: dict[str, int]
     feeds: Feeds
-    rows: NDArray[np.int64]
+    rows: dict[str, NDArray[np.int64]]
 
-    @property
-    def count(self) -> int:
-        """How many of the engine's output rows count; the rest is padding."""
-        return self.rows.size
+    def rows_of(self, output: TensorSpec) -> NDArray[np.int64]:
+        """The rows of ``output``: as many of the engine's count, the rest is padding."""
+        return self.rows[str(output.shape[0])]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,10 @@ class _Part:
 
 
 def plan(
-    batch: Mapping[str, Int32Array], engine: Engine, inputs: Sequence[TensorSpec], rows: str
+    batch: Mapping[str, Int32Array],
+    engine: Engine,
+    inputs: Sequence[TensorSpec],
+    rows: Collection[str],
 ) -> Iterator[Call]:
     """Give the calls that compute ``batch``.
 
@@ -68,19 +70,20 @@ def plan(
             signature has it, ``mask_positions`` int32 [masks]; checked already.
         engine: its profiles and granularity.
         inputs: the engine's signature.
-        rows: what an output row stands for: "tokens", "sequences" or "masks".
+        rows: what the outputs have rows for: "tokens", "sequences" or "masks".
 
     Raises:
         InputError: a sequence longer than any profile takes.
     """
     symbols = symbols_of(inputs)
     for part in _split(batch, engine, symbols):
-        result_rows = {
+        every = {
             "tokens": part.first_token + np.arange(part.input_ids.size),
             "sequences": part.first_sequence + np.arange(part.cu_seqlens.size - 1),
             "masks": part.mask_rows,
-        }[rows]
-        if result_rows.size == 0:
+        }
+        result_rows = {kind: every[kind] for kind in rows}
+        if not any(indices.size for indices in result_rows.values()):
             continue
         sizes = _sizes(part, engine)
         feeds = _packed_feeds(part, sizes)
@@ -94,10 +97,10 @@ def compute(
     batch: Mapping[str, Int32Array],
     engine: Engine,
     inputs: Sequence[TensorSpec],
-    output: TensorSpec,
-    run: Callable[[Call], NDArray[Any]],
-) -> NDArray[np.float32]:
-    """Run the calls of ``batch`` and put their rows together, in float32.
+    outputs: Sequence[TensorSpec],
+    run: Callable[[Call], Sequence[NDArray[Any]]],
+) -> list[NDArray[np.float32]]:
+    """Run the calls of ``batch`` and put their rows together, in float32, for each output.
 
     Rows of slack tokens, and of masks on them, are zeros.
 
@@ -105,9 +108,9 @@ def compute(
         batch: as in :func:`plan`.
         engine: as in :func:`plan`.
         inputs: as in :func:`plan`.
-        output: the engine's.
-        run: computes one call; its array has the size that the call's sizes say. It is read before
-            the next call.
+        outputs: the engine's.
+        run: computes one call; its arrays, in the order of ``outputs``, have the rows that count,
+            and may have padding after them. They are read before the next call.
 
     Raises:
         InputError: as in :func:`plan`.
@@ -117,9 +120,11 @@ def compute(
         "sequences": batch["cu_seqlens"].size - 1,
         "masks": batch.get("mask_positions", np.zeros(0)).size,
     }
-    computed = np.zeros(shape_at(output, counts), np.float32)
-    for call in plan(batch, engine, inputs, str(output.shape[0])):
-        computed[call.rows] = run(call)[: call.count]
+    computed = [np.zeros(shape_at(output, counts), np.float32) for output in outputs]
+    for call in plan(batch, engine, inputs, {str(output.shape[0]) for output in outputs}):
+        for output, whole, values in zip(outputs, computed, run(call), strict=True):
+            rows = call.rows_of(output)
+            whole[rows] = values[: rows.size]
     return computed
 
 

@@ -15,7 +15,14 @@ MANIFEST = "manifest.json"
 # Raised when an older reader would misread a bundle; every reader accepts all older formats.
 # 2: bundles for GPUs (`engine`, and signatures that an older reader would not feed).
 FORMAT_VERSION = 2
-TASKS = ("feature-extraction", "fill-mask", "text-classification", "token-classification")
+# The outputs of each task's graph by name, in their order, and what their rows are.
+OUTPUTS = {
+    "feature-extraction": {"last_hidden_state": "tokens"},
+    "fill-mask": {"logits": "masks"},
+    "text-classification": {"logits": "sequences"},
+    "token-classification": {"logits": "tokens"},
+    "question-answering": {"start_logits": "tokens", "end_logits": "tokens"},
+}
 # Those whose last output dimension is the labels.
 LABELLED = ("text-classification", "token-classification")
 # Version of each operator's contract that this runtime computes.
@@ -169,12 +176,14 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     if raw["format_version"] < 2:
         raw = {**raw, **dict.fromkeys(_SINCE_FORMAT_2)}
     values = {entry.name: raw[entry.name] for entry in fields(Manifest)}
-    if raw["task"] not in TASKS:
-        raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(TASKS)}")
+    if raw["task"] not in OUTPUTS:
+        raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(OUTPUTS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
     values["outputs"] = tuple(_tensor_spec(entry) for entry in raw["outputs"])
-    if len(values["outputs"]) != 1:
-        raise ValueError(f"outputs has {len(values['outputs'])} entries, expected 1")
+    rows = [(spec.name, spec.shape[0]) for spec in values["outputs"]]
+    expected = list(OUTPUTS[raw["task"]].items())
+    if rows != expected:
+        raise ValueError(f"outputs and what their rows are: {rows}, expected {expected}")
     values["limits"] = Limits(**raw["limits"])
     for key, limit in raw["limits"].items():
         _natural(f"limits.{key}", limit, 1)
@@ -190,9 +199,9 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         values["engine"] = _engine(values["engine"], values["inputs"], raw["files"])
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
-    counted = values["outputs"][0].shape
-    if raw["task"] in LABELLED and len(values["labels"] or ()) != counted[-1]:
-        raise ValueError(f"labels is {raw['labels']!r}, expected {counted[-1]} names")
+    columns = values["outputs"][0].shape[-1]
+    if raw["task"] in LABELLED and len(values["labels"] or ()) != columns:
+        raise ValueError(f"labels is {raw['labels']!r}, expected {columns} names")
     for name, version in raw["operators"].items():
         if OPERATOR_VERSIONS.get(name) != version:
             raise ValueError(f"operator {name} version {version} is not one that mbert computes")

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
 from ..calls import Call, compute
-from ..manifest import Engine, Manifest
+from ..manifest import Engine, Manifest, TensorSpec
 from .buffers import Slot, as_float32, capacity, host_dtype, lay_out, span
 from .cuda import Stream
 from .recent import Recent
@@ -67,7 +68,7 @@ class TensorRTSession:
         Args:
             library: the one that built the engine.
             trt: its module.
-            manifest: signature and output of the bundle.
+            manifest: inputs and outputs of the bundle.
             engine: what the bundle says about the engine.
             path: the engine's file, not needed any more afterwards.
             stream: on the device that it is to run on; closed with the session, once there is one.
@@ -78,7 +79,7 @@ class TensorRTSession:
         """
         self._engine = engine
         self._inputs = manifest.inputs
-        self._output = manifest.outputs[0]
+        self._outputs = manifest.outputs
         self._title = library.title
         self._stream = stream
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class TensorRTSession:
                 "cache."
             )
         self._check_signature(trt, path)
-        self._dtypes = {spec.name: host_dtype(spec.dtype) for spec in (*self._inputs, self._output)}
+        self._dtypes = {spec.name: host_dtype(spec.dtype) for spec in self._tensors}
         self._allocate()
         # Closed in the reverse order: graphs and contexts go before the memory that they use.
         owned = ExitStack()
@@ -104,7 +105,7 @@ class TensorRTSession:
         _log.debug("loaded %s on %s", path, stream.device)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Compute the output for a packed batch, in float32.
+        """Compute the outputs for a packed batch, in float32, in the order of the graph.
 
         Raises:
             BackendError: closed, or the GPU failed.
@@ -113,14 +114,7 @@ class TensorRTSession:
             if not self._open:
                 raise BackendError("The model has been closed. Load it again.")
             self._stream.make_current()
-            output = compute(
-                inputs,
-                self._engine,
-                self._inputs,
-                self._output,
-                lambda call: as_float32(self._run(call)[: call.count]),
-            )
-        return [output]
+            return compute(inputs, self._engine, self._inputs, self._outputs, self._run)
 
     def close(self) -> None:
         """Free the engine and its memory; a call that is running ends first."""
@@ -128,8 +122,12 @@ class TensorRTSession:
             self._open = False
             self._finalizer()
 
-    def _run(self, call: Call) -> NDArray[Any]:
-        """Run one call; the result is a view of the staging buffer."""
+    @property
+    def _tensors(self) -> tuple[TensorSpec, ...]:
+        return (*self._inputs, *self._outputs)
+
+    def _run(self, call: Call) -> list[NDArray[np.float32]]:
+        """Run one call; give the rows that count, which may be views of the staging buffer."""
         key = (call.profile, *sorted(call.sizes.items()))
         prepared = self._prepared.get(key, lambda: self._prepare(call))
         for name, slot in prepared.inputs.items():
@@ -146,7 +144,12 @@ class TensorRTSession:
             self._issue(prepared)
         self._stream.synchronize()
         prepared.met = True
-        return prepared.outputs[self._output.name].of(self._host_outputs)
+        return [
+            as_float32(
+                prepared.outputs[spec.name].of(self._host_outputs)[: call.rows_of(spec).size]
+            )
+            for spec in self._outputs
+        ]
 
     def _prepare(self, call: Call) -> _Prepared:
         context = self._new_context()
@@ -155,7 +158,7 @@ class TensorRTSession:
         prepared = _Prepared(
             context,
             lay_out(self._inputs, self._dtypes, call.sizes),
-            lay_out([self._output], self._dtypes, call.sizes),
+            lay_out(self._outputs, self._dtypes, call.sizes),
         )
         done = context.set_optimization_profile_async(call.profile, self._stream.handle)
         context.set_device_memory(self._activations, self._cuda_engine.device_memory_size_v2)
@@ -187,7 +190,7 @@ class TensorRTSession:
     def _allocate(self) -> None:
         profiles = self._engine.profiles
         inputs = capacity(self._inputs, self._dtypes, profiles)
-        outputs = capacity([self._output], self._dtypes, profiles)
+        outputs = capacity(self._outputs, self._dtypes, profiles)
         self._activations = self._stream.allocate(self._cuda_engine.device_memory_size_v2)
         self._device_inputs = self._stream.allocate(inputs)
         self._device_outputs = self._stream.allocate(outputs)
@@ -196,7 +199,7 @@ class TensorRTSession:
 
     def _check_signature(self, trt: Any, path: Path) -> None:
         """The engine is the one that the manifest describes."""
-        expected = {spec.name: spec.dtype for spec in (*self._inputs, self._output)}
+        expected = {spec.name: spec.dtype for spec in self._tensors}
         found = _dtypes(trt, self._cuda_engine)
         profiles = self._cuda_engine.num_optimization_profiles
         if found != expected or profiles != len(self._engine.profiles):

@@ -50,13 +50,23 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "reader"
+    return make_checkpoint(folder, "question-answering", num_hidden_layers=2)
+
+
+@pytest.fixture(scope="session")
 def bundles(
-    checkpoint: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+    checkpoint: Path, classifier: Path, reader: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """One bundle of each task; do not change them, copy them."""
+    """One bundle for each kind of signature; do not change them, copy them."""
     folder = tmp_path_factory.mktemp("bundles")
-    for task in ("feature-extraction", "fill-mask", "text-classification"):
-        source = classifier if task == "text-classification" else checkpoint
+    for task, source in {
+        "feature-extraction": checkpoint,
+        "fill-mask": checkpoint,
+        "text-classification": classifier,
+        "question-answering": reader,
+    }.items():
         mbert.convert(source, folder / task, task=task)
     return {path.name: path for path in folder.iterdir()}
 

@@ -25,6 +25,7 @@ import mbert
 from mbert.errors import CheckpointError, ExportError, MbertError
 from mbert.runtime import Manifest
 from mbert.runtime.bundle import file_sha256, open_bundle
+from mbert.runtime.manifest import OUTPUTS
 from support.checkpoints import make_checkpoint
 from support.exports import STEPS, contents, listed, read_only
 from support.text import CLS, MASK, PAD, SEP, UNK
@@ -33,7 +34,7 @@ convert_module: Any = importlib.import_module("mbert.export.pipeline")
 graph_module: Any = importlib.import_module("mbert.export.graph")
 trace_module: Any = importlib.import_module("mbert.export.trace")
 
-TASKS = ("feature-extraction", "fill-mask", "text-classification")
+TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
 
 
 # ---- what an export writes
@@ -87,6 +88,12 @@ def test_the_steps_are_named_in_order(checkpoint: Path, tmp_path: Path, quick: N
             {"input_ids": ["tokens"], "cu_seqlens": ["sequences + 1"]},
             {"logits": ["sequences", 3]},
             {"VarlenAttention": 1, "VarlenPooling": 1},
+        ),
+        (
+            "question-answering",
+            {"input_ids": ["tokens"], "cu_seqlens": ["sequences + 1"]},
+            {"start_logits": ["tokens"], "end_logits": ["tokens"]},
+            {"VarlenAttention": 1},
         ),
     ],
 )
@@ -149,10 +156,12 @@ def test_what_belongs_to_one_task_is_stated_for_it(bundles: dict[str, Path]) -> 
 def test_the_record_holds_both_ways_of_running(bundles: dict[str, Path], task: str) -> None:
     record = Manifest.read(bundles[task]).verification
     assert set(record["checks"]) == {"plugin", "functions"}
-    for check in record["checks"].values():
-        assert 0 <= check["max_abs_error"] <= record["tolerance"]
-    assert record["tolerance"] >= 4 * record["pytorch_error"] > 0
-    assert record["tolerance"] < 1e-4 * record["largest_value"]
+    assert list(record["outputs"]) == list(OUTPUTS[task])
+    for output, judged in record["outputs"].items():
+        for checks in record["checks"].values():
+            assert 0 <= checks[output]["max_abs_error"] <= judged["tolerance"]
+        assert judged["tolerance"] >= 4 * judged["pytorch_error"] > 0
+        assert judged["tolerance"] < 1e-4 * judged["largest_value"]
     assert {1, 64, 65, 128, 129} < set(record["batch"]["lengths"])
     assert "float64" in record["judge"]
 
@@ -359,7 +368,7 @@ def test_a_wrong_trace_is_found(
 
     monkeypatch.setattr(graph_module, "trace", wrong)
     before = contents(old_bundle.parent)
-    with pytest.raises(ExportError, match="exported model is wrong: run with plugin it differs"):
+    with pytest.raises(ExportError, match="exported model is wrong: run with plugin, "):
         mbert.convert(checkpoint, old_bundle, force=True)
     assert contents(old_bundle.parent) == before
     assert listed(old_bundle.parent) == ["bundle"]
@@ -378,7 +387,7 @@ def test_a_wrong_function_is_found(
         return body
 
     monkeypatch.setattr(trace_module, "function_body", wrong)
-    with pytest.raises(ExportError, match="exported model is wrong: run with functions it differs"):
+    with pytest.raises(ExportError, match="exported model is wrong: run with functions, "):
         mbert.convert(checkpoint, tmp_path / "bundle")
     assert listed(tmp_path) == []
 

@@ -31,6 +31,7 @@ PADDED = (
     TensorSpec("key_mask", "bool", ("groups", 1, 1, "length")),
 )
 SIGNATURES = {"packed": PACKED, "padded": PADDED}
+ROWS = ("tokens", "sequences", "masks")
 
 
 def engine(inputs: tuple[TensorSpec, ...], max_tokens: int = 512, longest: int = 512) -> Engine:
@@ -59,7 +60,7 @@ def expected(data: dict[str, Any], rows: str) -> NDArray[np.int64]:
 
 
 def output(rows: str) -> TensorSpec:
-    return TensorSpec("output", "float16", (rows,))
+    return TensorSpec(rows, "float16", (rows,))
 
 
 def model(call: Call, rows: str) -> NDArray[np.int64]:
@@ -86,7 +87,7 @@ def model(call: Call, rows: str) -> NDArray[np.int64]:
 @given(
     lengths=st.lists(st.integers(0, 300), min_size=1, max_size=90),
     slack=st.integers(0, 50),
-    rows=st.sampled_from(["tokens", "sequences", "masks"]),
+    rows=st.lists(st.sampled_from(ROWS), min_size=1, max_size=3),
     limits=st.sampled_from([(512, 512), (1024, 1024), (1024, 300), (8192, 300), (300, 300)]),
     data=st.data(),
 )
@@ -94,7 +95,7 @@ def test_what_goes_in_comes_back_in_order(
     kind: str,
     lengths: list[int],
     slack: int,
-    rows: str,
+    rows: list[str],
     limits: tuple[int, int],
     data: st.DataObject,
 ) -> None:
@@ -104,7 +105,7 @@ def test_what_goes_in_comes_back_in_order(
     packed = batch(lengths, masks, slack)
     made = engine(inputs, *limits)
 
-    def run(call: Call) -> NDArray[np.int64]:
+    def run(call: Call) -> list[NDArray[np.int64]]:
         profile = made.profiles[call.profile].ranges
         for spec in inputs:
             assert call.feeds[spec.name].shape == shape_at(spec, call.sizes)
@@ -112,13 +113,15 @@ def test_what_goes_in_comes_back_in_order(
         for symbol, (least, _, most) in profile.items():
             assert least <= call.sizes[symbol] <= most
         assert call.sizes["tokens"] % 64 == 0
-        return model(call, rows)
+        return [model(call, one) for one in rows]
 
-    assert np.array_equal(compute(packed, made, inputs, output(rows), run), expected(packed, rows))
+    found = compute(packed, made, inputs, [output(one) for one in rows], run)
+    for one, values in zip(rows, found, strict=True):
+        assert np.array_equal(values, expected(packed, one))
 
 
 def test_positions_are_offsets_and_slack_is_a_sequence_of_its_own() -> None:
-    (call,) = plan(batch([3, 0, 2]), engine(PADDED), PADDED, "tokens")
+    (call,) = plan(batch([3, 0, 2]), engine(PADDED), PADDED, ["tokens"])
     positions = call.feeds["positions"]
     assert positions[:5].tolist() == [0, 1, 2, 0, 1]
     assert positions[5:].tolist() == list(range(59))
@@ -128,35 +131,36 @@ def test_positions_are_offsets_and_slack_is_a_sequence_of_its_own() -> None:
 
 def test_many_masks_take_several_calls() -> None:
     masks = list(range(400))
-    calls = list(plan(batch([500], masks), engine(PACKED), PACKED, "masks"))
-    assert [call.count for call in calls] == [128, 128, 128, 16]
-    assert np.concatenate([call.rows for call in calls]).tolist() == masks
+    calls = list(plan(batch([500], masks), engine(PACKED), PACKED, ["masks"]))
+    rows = [call.rows_of(output("masks")) for call in calls]
+    assert [part.size for part in rows] == [128, 128, 128, 16]
+    assert np.concatenate(rows).tolist() == masks
 
 
 def test_masks_are_cut_by_the_profile_that_the_sequences_take() -> None:
     """Eight sequences fit into no other profile than the one for latency, which has fewer masks."""
     made = engine(PADDED, max_tokens=1024, longest=1024)
     packed = batch([300] + [20] * 7, list(range(200)))
-    calls = list(plan(packed, made, PADDED, "masks"))
-    assert [call.count for call in calls] == [128, 72]
+    calls = list(plan(packed, made, PADDED, ["masks"]))
+    assert [call.rows_of(output("masks")).size for call in calls] == [128, 72]
 
 
 def test_sequences_without_masks_are_not_run() -> None:
     packed = batch([500, 500, 500], [700])
-    (call,) = plan(packed, engine(PACKED), PACKED, "masks")
-    assert call.rows.tolist() == [0]
+    (call,) = plan(packed, engine(PACKED), PACKED, ["masks"])
+    assert call.rows_of(output("masks")).tolist() == [0]
     assert np.array_equal(call.feeds["input_ids"][:500], packed["input_ids"][500:1000])
 
 
 def test_masks_that_a_signature_does_not_have_make_no_calls() -> None:
     packed = batch([500], list(range(400)))
-    assert len(list(plan(packed, engine(PACKED[:2]), PACKED[:2], "tokens"))) == 1
+    assert len(list(plan(packed, engine(PACKED[:2]), PACKED[:2], ["tokens"]))) == 1
 
 
 def test_slack_rows_are_zeros() -> None:
     packed = batch([3], slack=4)
-    found = compute(
-        packed, engine(PACKED), PACKED, output("tokens"), lambda call: model(call, "tokens")
+    (found,) = compute(
+        packed, engine(PACKED), PACKED, [output("tokens")], lambda call: [model(call, "tokens")]
     )
     assert found.dtype == np.float32
     assert found[:3].all()
@@ -166,13 +170,15 @@ def test_slack_rows_are_zeros() -> None:
 def test_a_sequence_that_no_profile_takes_is_refused() -> None:
     made = engine(PADDED, max_tokens=512, longest=100)
     with pytest.raises(InputError, match=r"Sequence 1 has 200 tokens.*--max-sequence-length"):
-        list(plan(batch([50, 200]), made, PADDED, "tokens"))
+        list(plan(batch([50, 200]), made, PADDED, ["tokens"]))
 
 
 def test_a_batch_of_nothing_gives_nothing() -> None:
-    def never(call: Call) -> NDArray[np.int64]:
+    def never(call: Call) -> list[NDArray[np.int64]]:
         raise AssertionError("called")
 
     packed = batch([], slack=2)
-    assert compute(packed, engine(PACKED), PACKED, output("tokens"), never).tolist() == [0, 0]
-    assert compute(packed, engine(PACKED), PACKED, output("sequences"), never).shape == (0,)
+    outputs = [output("tokens"), output("sequences")]
+    tokens, sequences = compute(packed, engine(PACKED), PACKED, outputs, never)
+    assert tokens.tolist() == [0, 0]
+    assert sequences.shape == (0,)

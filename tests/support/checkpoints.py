@@ -14,6 +14,7 @@ ARCHITECTURES = {
     "fill-mask": transformers.ModernBertForMaskedLM,
     "text-classification": transformers.ModernBertForSequenceClassification,
     "token-classification": transformers.ModernBertForTokenClassification,
+    "question-answering": transformers.ModernBertForQuestionAnswering,
 }
 
 # Every feature of the real thing at a size that runs in moments: layers of both kinds, windows that

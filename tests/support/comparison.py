@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _ORACLE = {
     "fill-mask": DenseModernBert.fill_mask,
     "text-classification": DenseModernBert.classify,
     "token-classification": DenseModernBert.tag,
+    "question-answering": DenseModernBert.answer,
 }
 
 
@@ -60,9 +62,14 @@ def transformers_results(model: Any, sequences: list[NDArray[np.int32]]) -> list
     results = []
     with torch.inference_mode():
         for ids in sequences:
-            output = model(torch.from_numpy(ids)[None].long())
-            results.append(output[0][0].numpy())
+            outputs = model(torch.from_numpy(ids)[None].long()).to_tuple()
+            results.append(side_by_side([output[0].numpy() for output in outputs]))
     return results
+
+
+def side_by_side(outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The output of a task; several are put side by side."""
+    return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
 
 def random_sequences(

@@ -47,16 +47,16 @@ class FakeTensorRT:
         self,
         cuda: FakeCuda,
         inputs: Sequence[TensorSpec],
-        output: TensorSpec,
+        outputs: Sequence[TensorSpec],
         profiles: Sequence[Profile],
-        compute: Callable[[Arrays], NDArray[Any]],
+        compute: Callable[[Arrays], Sequence[NDArray[Any]]],
         version: str = "1.7.1.116",
     ) -> None:
         self.__version__ = version
         self.__name__ = "fake_tensorrt"
         self.cuda = cuda
         self.inputs = tuple(inputs)
-        self.output = output
+        self.outputs = tuple(outputs)
         self.profiles = tuple(profiles)
         self.compute = compute
         self.deserializes = True
@@ -86,7 +86,7 @@ class FakeEngine:
     def __init__(self, trt: FakeTensorRT, logger: Any) -> None:
         self.trt = trt
         self.logger = logger
-        self._specs = (*trt.inputs, trt.output)
+        self._specs = (*trt.inputs, *trt.outputs)
         self.num_io_tensors = len(self._specs)
         self.num_optimization_profiles = len(trt.profiles)
         sizes = map(self.get_device_memory_size_for_profile_v2, range(len(trt.profiles)))
@@ -174,13 +174,13 @@ class FakeContext:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         trt = self._engine.trt
-        assert name == trt.output.name
+        output = next(spec for spec in trt.outputs if spec.name == name)
         sizes: dict[str, int] = {}
         for spec in trt.inputs:
             for dimension, size in zip(spec.shape, self._shapes[spec.name], strict=True):
                 symbol, _, more = str(dimension).partition(" + ")
                 sizes[symbol] = size - int(more or 0)
-        return shape_at(trt.output, sizes)
+        return shape_at(output, sizes)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
@@ -197,8 +197,8 @@ class FakeContext:
                 spec.name: self._view(spec.name, spec.dtype, self._shapes[spec.name])
                 for spec in trt.inputs
             }
-            result = trt.compute(arrays)
-            self._view(trt.output.name, trt.output.dtype, result.shape)[...] = result
+            for spec, result in zip(trt.outputs, trt.compute(arrays), strict=True):
+                self._view(spec.name, spec.dtype, result.shape)[...] = result
 
         trt.cuda.enqueue(stream_handle, run)
         return True

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from mbert.runtime.bundle import file_sha256
-from mbert.runtime.manifest import Engine, FileEntry, Limits, Manifest, TensorSpec, symbols_of
+from mbert.runtime.manifest import (
+    OUTPUTS,
+    Engine,
+    FileEntry,
+    Limits,
+    Manifest,
+    TensorSpec,
+    symbols_of,
+)
 from mbert.runtime.profiles import profiles_for
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT
@@ -26,11 +34,8 @@ VERSION = "1.7.1.116"
 LIMITS = Limits(max_tokens=1024, max_sequence_length=256, max_sequences=16)
 COLUMNS = 4
 MASK = 7
-_ROWS = {
-    "feature-extraction": ("last_hidden_state", "tokens"),
-    "fill-mask": ("logits", "masks"),
-    "text-classification": ("logits", "sequences"),
-}
+# Outputs without columns of their own are one of the four.
+_COLUMN = {"start_logits": 1, "end_logits": 2}
 
 
 def make_manifest(
@@ -44,7 +49,6 @@ def make_manifest(
     **changes: Any,
 ) -> Manifest:
     """The manifest of such a bundle, without files."""
-    name, rows = _ROWS[task]
     inputs = _signature(backend, task)
     engine = Engine(
         file=f"engines/{backend}-l4.engine" if built else None,
@@ -64,7 +68,10 @@ def make_manifest(
         "operators": {},
         "model": {"vocab_size": 8, "hidden_size": COLUMNS},
         "inputs": inputs,
-        "outputs": (TensorSpec(name, dtype, (rows, COLUMNS)),),
+        "outputs": tuple(
+            TensorSpec(name, dtype, (rows,) if name in _COLUMN else (rows, COLUMNS))
+            for name, rows in OUTPUTS[task].items()
+        ),
         "limits": LIMITS,
         "pooling": None,
         "labels": tuple("abcd") if task == "text-classification" else None,
@@ -99,30 +106,21 @@ def fake_library(
 ) -> FakeTensorRT:
     """A library whose engine computes what the bundle stands for."""
     assert manifest.engine is not None
-    output = manifest.outputs[0]
 
-    def compute(arrays: Arrays) -> NDArray[Any]:
-        tokens = _of_tokens(arrays)
-        rows = str(output.shape[0])
-        if rows == "masks":
-            tokens = tokens[arrays["mask_positions"]]
-        elif rows == "sequences":
-            offsets = arrays["cu_seqlens"]
-            full = np.concatenate((tokens, np.zeros((1, COLUMNS), np.float32)))
-            tokens = np.where(np.diff(offsets)[:, None] > 0, full[offsets[:-1]], 0)
-        values = tokens.astype(np.float32)
-        if output.dtype == "bfloat16":
-            return (values.view(np.uint32) >> 16).astype(np.uint16)
-        return values.astype(output.dtype)
+    def compute(arrays: Arrays) -> list[NDArray[Any]]:
+        return [_output(spec, arrays) for spec in manifest.outputs]
 
     profiles = manifest.engine.profiles
-    return kind(cuda, manifest.inputs, output, profiles, compute, version)
+    return kind(cuda, manifest.inputs, manifest.outputs, profiles, compute, version)
 
 
 def expected(
     sequences: Sequence[NDArray[np.int32]], task: str, masks: Sequence[int] = ()
 ) -> NDArray[np.float32]:
-    """Of each token: its id, its offset, the sum and the first id of its sequence."""
+    """Of each token: its id, its offset, the sum and the first id of its sequence.
+
+    Several outputs are side by side.
+    """
     rows = [
         [ids[i], i, ids.sum(), ids[0]]
         for ids in map(np.asarray, sequences)
@@ -132,7 +130,26 @@ def expected(
         rows = [rows[i] for i in masks]
     elif task == "text-classification":
         rows = [[s[0], 0, s.sum(), s[0]] if len(s) else [0] * COLUMNS for s in sequences]
-    return np.array(rows, np.float32).reshape(-1, COLUMNS)
+    values = np.array(rows, np.float32).reshape(-1, COLUMNS)
+    columns = [_COLUMN[name] for name in OUTPUTS[task] if name in _COLUMN]
+    return values[:, columns] if columns else values
+
+
+def _output(spec: TensorSpec, arrays: Arrays) -> NDArray[Any]:
+    values = _of_tokens(arrays)
+    rows = str(spec.shape[0])
+    if rows == "masks":
+        values = values[arrays["mask_positions"]]
+    elif rows == "sequences":
+        offsets = arrays["cu_seqlens"]
+        full = np.concatenate((values, np.zeros((1, COLUMNS), np.float32)))
+        values = np.where(np.diff(offsets)[:, None] > 0, full[offsets[:-1]], 0)
+    if spec.name in _COLUMN:
+        values = values[:, _COLUMN[spec.name]]
+    values = values.astype(np.float32)
+    if spec.dtype == "bfloat16":
+        return (values.view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(spec.dtype)
 
 
 def _of_tokens(arrays: Arrays) -> NDArray[np.float32]:

@@ -156,6 +156,10 @@ class DenseModernBert:
         """[tokens, labels]."""
         return self._linear(self._head(self.hidden(ids)), "classifier")
 
+    def answer(self, ids: NDArray[Any]) -> Tensor:
+        """[tokens, 2]: where an answer starts, and where it ends."""
+        return self._linear(self._head(self.hidden(ids)), "classifier")
+
     def _theta(self, kind: str) -> float:
         if self.mutant == "swapped thetas":
             kind = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}[

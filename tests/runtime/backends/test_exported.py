@@ -51,13 +51,13 @@ def model(
     assert manifest.engine is not None
     session = ort.InferenceSession(bundles[0] / "model.onnx")
 
-    def compute(arrays: Arrays) -> NDArray[Any]:
-        return np.asarray(session.run(None, dict(arrays))[0])
+    def compute(arrays: Arrays) -> list[NDArray[Any]]:
+        return [np.asarray(output) for output in session.run(None, dict(arrays))]
 
     cuda = give_gpu(memory=1 << 34)
     _, version = str(manifest.engine.builder).split()
     profiles = manifest.engine.profiles
-    library = FakeTensorRT(cuda, manifest.inputs, manifest.outputs[0], profiles, compute, version)
+    library = FakeTensorRT(cuda, manifest.inputs, manifest.outputs, profiles, compute, version)
     monkeypatch.setattr(Library, "load", lambda self: library)
     return mbert.load(bundles[0])
 

@@ -18,12 +18,13 @@ import mbert
 from mbert.errors import BackendError
 from mbert.runtime.backends import tensorrt_session
 from mbert.runtime.backends.cuda import Stream
+from support.comparison import side_by_side
 from support.fake_cuda import Error, FakeCuda
 from support.fake_tensorrt import FakeTensorRT
 from support.gpu_bundles import COLUMNS, MASK, expected, make_bundle, make_manifest
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
-TASKS = ("feature-extraction", "fill-mask", "text-classification")
+TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
 # More sequences, more tokens and other lengths than any one profile takes.
 LENGTHS = (3, 1, 128, 64, 65, 0, 200, 256, 2, 17, 0, 90, 70, 5, 5, 5)
 
@@ -37,7 +38,9 @@ class Machine:
 
     def run(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         ids = np.concatenate([*sequences, np.zeros(0, np.int32)])
-        return np.asarray(self.model.run_packed(ids, np.cumsum([0, *map(len, sequences)])))
+        found = self.model.run_packed(ids, np.cumsum([0, *map(len, sequences)]))
+        outputs = list(found.values()) if isinstance(found, dict) else [found]
+        return side_by_side(outputs)
 
     def wanted(self, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         ids = np.concatenate([*sequences, np.zeros(0, np.int32)])
@@ -273,7 +276,7 @@ def test_an_engine_with_a_tensor_of_another_type(
     named: str,
 ) -> None:
     bundle, _, library = failing(tmp_path, give_gpu, give_library)
-    library.output = replace(library.output, dtype=dtype)
+    library.outputs = (replace(library.outputs[0], dtype=dtype),)
     message = rf"last_hidden_state {named}, .* the bundle says .*last_hidden_state float16, "
     with pytest.raises(BackendError, match=message):
         mbert.load(bundle)
@@ -288,7 +291,7 @@ def test_an_engine_whose_output_has_another_shape(
 ) -> None:
     """A wider one would be written past its memory."""
     bundle, _, library = failing(tmp_path, give_gpu, give_library)
-    library.output = replace(library.output, shape=("tokens", columns))
+    library.outputs = (replace(library.outputs[0], shape=("tokens", columns)),)
     message = (
         rf"'last_hidden_state' of shape \[64, {columns}\] for the sizes .*'tokens': 64.*; the "
         rf"bundle says \[64, {COLUMNS}\]\. Export again"
