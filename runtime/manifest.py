@@ -180,7 +180,7 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(OUTPUTS)}")
     values["inputs"] = tuple(_tensor_spec(entry) for entry in raw["inputs"])
     values["outputs"] = tuple(_tensor_spec(entry) for entry in raw["outputs"])
-    rows = [(spec.name, spec.shape[0]) for spec in values["outputs"]]
+    rows = [(spec.name, *spec.shape[:1]) for spec in values["outputs"]]
     expected = list(OUTPUTS[raw["task"]].items())
     if rows != expected:
         raise ValueError(f"outputs and what their rows are: {rows}, expected {expected}")

@@ -99,29 +99,33 @@ class Model:
         cu_seqlens = np.arange(count + 1, dtype=np.int32) * length
         self._runner.compute(ids, cu_seqlens, mask_rows=np.arange(count, dtype=np.int32))
 
-    def run(self, sequences: Iterable[ArrayLike]) -> list[Array]:
+    def run(self, sequences: Iterable[ArrayLike]) -> list[Any]:
         """Run id sequences, packed, and return what the graph gives for each, in input order.
 
         Args:
             sequences: one list or array of token ids each, special tokens included.
 
         Returns:
-            For each sequence: feature-extraction float32 [length, hidden]; fill-mask float32
-            [masks in the sequence, vocab]; text-classification float32 [labels];
-            token-classification float32 [length, labels].
+            For each sequence an array, float32: feature-extraction [length, hidden]; fill-mask
+            [masks in the sequence, vocab]; text-classification [labels]; token-classification
+            [length, labels]. For question-answering, which has two outputs, a dict of arrays by
+            name: start_logits [length] and end_logits [length].
 
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
         """
         # A view would keep the whole batch's output alive.
-        return self._runner.for_each(self._runner.checked(sequences), lambda _, rows: rows.copy())
+        return self._runner.for_each(
+            self._runner.checked(sequences),
+            lambda _, *parts: self._named([part.copy() for part in parts]),
+        )
 
     def run_packed(
         self,
         input_ids: ArrayLike,
         cu_seqlens: ArrayLike,
         mask_positions: ArrayLike | None = None,
-    ) -> Array:
+    ) -> Any:
         """Run arrays that are packed already, in one call of the graph.
 
         Args:
@@ -131,8 +135,9 @@ class Model:
                 the rows that hold the mask token.
 
         Returns:
-            The graph's output as it is: last_hidden_state [tokens, hidden], logits [masks, vocab],
-            logits [sequences, labels] or logits [tokens, labels].
+            The graph's output as it is, float32: last_hidden_state [tokens, hidden], logits [masks,
+            vocab], [sequences, labels] or [tokens, labels]; for question-answering a dict of
+            start_logits [tokens] and end_logits [tokens].
 
         Raises:
             InputError: arrays that break the contract above.
@@ -146,7 +151,7 @@ class Model:
                     f"mask_positions belongs to fill-mask; this bundle is {self.info.task}."
                 )
             rows = check_rows(mask_positions, ids.size)
-        return runner.compute(ids, offsets, rows)
+        return self._named(runner.compute(ids, offsets, rows))
 
     def embed(
         self,
@@ -335,6 +340,12 @@ class Model:
                 self._runner, several, aggregation=aggregation, truncate=truncate
             ),
         )
+
+    def _named(self, outputs: Sequence[Array]) -> Any:
+        """The output of the graph; several go by their names."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return {spec.name: array for spec, array in zip(self.info.outputs, outputs, strict=True)}
 
 
 def _answer(texts: str | Sequence[_SomeText], compute: Callable[[Sequence[_SomeText]], Any]) -> Any:

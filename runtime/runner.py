@@ -14,6 +14,7 @@ from mbert.errors import BackendError, BundleError, InputError
 from .backends import Session
 from .bundle import Bundle
 from .inputs import check_sequences
+from .manifest import TensorSpec
 from .packing import Int32Array, PackedBatch, pack
 from .tokenization import Text, Tokenizer
 from .windows import Windows
@@ -143,8 +144,8 @@ class Runner:
 
     def compute(
         self, input_ids: Int32Array, cu_seqlens: Int32Array, mask_rows: Int32Array | None = None
-    ) -> Array:
-        """Run the graph once, on packed arrays that have been checked.
+    ) -> list[Array]:
+        """Run the graph once, on packed arrays that have been checked; give its outputs.
 
         Args:
             input_ids: int32 [tokens].
@@ -160,33 +161,35 @@ class Runner:
         inputs = {"input_ids": input_ids, "cu_seqlens": cu_seqlens}
         if self.manifest.task == "fill-mask":
             inputs["mask_positions"] = self.mask_rows(input_ids) if mask_rows is None else mask_rows
-        return session.run(inputs)[0]
+        return session.run(inputs)
 
-    def batches(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, Array]]:
-        """Pack checked sequences, run each batch, and give it with the graph's output."""
+    def batches(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, list[Array]]]:
+        """Pack checked sequences, run each batch, and give it with the graph's outputs."""
         limit = self.manifest.limits.max_sequences
         for batch in pack(sequences, self.batch_tokens, limit):
             yield batch, self.compute(batch.input_ids, batch.cu_seqlens)
 
     def for_each(
-        self, sequences: Sequence[Int32Array], result: Callable[[int, Array], _Result]
+        self, sequences: Sequence[Int32Array], result: Callable[..., _Result]
     ) -> list[_Result]:
         """Run checked sequences, packed, and make a result of each, in input order.
 
         Args:
             sequences: from :meth:`encode` or :meth:`checked`.
-            result: called with a sequence's number and its part of the output, which is a view:
+            result: called with a sequence's number and its part of each output, which is a view:
                 rows of its tokens or masks, or its one row, without the first dimension.
         """
+        specs = self.manifest.outputs
         results: dict[int, _Result] = {}
-        for batch, output in self.batches(sequences):
-            for i, rows in zip(batch.indices, self._split(batch, output), strict=True):
-                results[i] = result(i, rows)
+        for batch, outputs in self.batches(sequences):
+            parts = [self._split(batch, *pair) for pair in zip(specs, outputs, strict=True)]
+            for i, *rows in zip(batch.indices, *parts, strict=True):
+                results[i] = result(i, *rows)
         return [results[i] for i in range(len(sequences))]
 
-    def _split(self, batch: PackedBatch, output: Array) -> Iterable[Array]:
-        """Each sequence's part of a batch's output, in packed order."""
-        counted = self.manifest.outputs[0].shape[0]
+    def _split(self, batch: PackedBatch, spec: TensorSpec, output: Array) -> Iterable[Array]:
+        """Each sequence's part of one of a batch's outputs, in packed order."""
+        counted = spec.shape[0]
         if counted == "sequences":
             return output
         boundaries = batch.cu_seqlens[1:-1]

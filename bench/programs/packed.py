@@ -36,13 +36,16 @@ class Packed:
         """Keep the sequences."""
         self._sequences = sequences
 
-    def run(self) -> list[NDArray[Any]]:
+    def run(self) -> list[Any]:
         """Pack, compute and put in order."""
         return self._model.run(self._sequences)
 
-    def outputs(self, result: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """They are what is asked for already."""
-        return result
+    def outputs(self, result: list[Any]) -> list[NDArray[Any]]:
+        """One array a sequence: several outputs side by side."""
+        return [
+            np.stack(list(values.values()), -1) if isinstance(values, dict) else values
+            for values in result
+        ]
 
 
 def open_program(source: Source) -> Packed:

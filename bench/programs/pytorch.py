@@ -29,7 +29,10 @@ CLASSES = {
     "fill-mask": "ModernBertForMaskedLM",
     "text-classification": "ModernBertForSequenceClassification",
     "token-classification": "ModernBertForTokenClassification",
+    "question-answering": "ModernBertForQuestionAnswering",
 }
+# Those with a row for each token.
+_OF_TOKENS = ("feature-extraction", "token-classification", "question-answering")
 
 
 class PyTorch:
@@ -60,7 +63,7 @@ class PyTorch:
         Returns:
             For each batch float32: feature-extraction [batch, longest, hidden], fill-mask
             [batch, vocab] (the rows of the mask tokens), text-classification [batch, labels],
-            token-classification [batch, longest, labels].
+            token-classification [batch, longest, labels], question-answering [batch, longest, 2].
         """
         return [self._run_batch([self._sequences[i] for i in group]) for group in self._groups]
 
@@ -69,7 +72,7 @@ class PyTorch:
         outputs: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(self._sequences)
         for group, batch in zip(self._groups, result, strict=True):
             for i, values in zip(group, batch.numpy(), strict=True):
-                if self._task in ("feature-extraction", "token-classification"):
+                if self._task in _OF_TOKENS:
                     outputs[i] = values[: len(self._sequences[i])]
                 else:
                     outputs[i] = values[None] if self._task == "fill-mask" else values
@@ -86,6 +89,8 @@ class PyTorch:
         if self._task == "feature-extraction":
             hidden: torch.Tensor = output.last_hidden_state
             return hidden
+        if self._task == "question-answering":
+            return torch.stack((output.start_logits, output.end_logits), -1)
         logits: torch.Tensor = output.logits
         if self._task == "fill-mask":
             # The workloads mask the middle of each sequence. Nobody keeps the other rows.

@@ -70,7 +70,7 @@ def embed(
     vectors = np.zeros((len(windows.ids), runner.manifest.model["hidden_size"]), np.float32)
     tokens = sum(ids.size for ids in windows.ids)
     with progress_bar(progress, tokens) as advance:
-        for batch, hidden in runner.batches(windows.ids):
+        for batch, (hidden,) in runner.batches(windows.ids):
             vectors[batch.indices] = pool(hidden, batch.cu_seqlens, options.pooling)
             advance(batch.input_ids.size)
     merged = windows.merged(vectors)

@@ -77,7 +77,7 @@ def test_table_json_and_plot(
     )
 
 
-@pytest.mark.parametrize("task", ["fill-mask", "text-classification", "token-classification"])
+@pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
 def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     if task == "fill-mask":
