@@ -15,6 +15,8 @@ import onnx_ir.passes.common as passes
 import onnxscript.optimizer
 from onnx_ir import DataType
 
+from mbert.errors import ExportError
+from mbert.model.ops import POOLING_MODES
 from mbert.runtime.profiles import round_up
 
 from .operators import DOMAIN, function_body, padded_functions
@@ -43,6 +45,9 @@ def to_padded(model: ir.Model) -> None:
     ``cu_seqlens`` stays where sequences are pooled; new are ``positions`` int32 [tokens],
     ``pad_index`` int32 [groups, length], ``unpad_index`` int32 [tokens] and ``key_mask`` bool
     [groups, 1, 1, length] (docs/engines.md).
+
+    Raises:
+        ExportError: a pooling that takes a loop.
     """
     graph = model.graph
     inputs = {
@@ -55,6 +60,11 @@ def to_padded(model: ir.Model) -> None:
     for node in list(graph):
         if node.domain == DOMAIN and node.op_type == "VarlenAttention":
             writer.replace(node)
+        elif node.domain == DOMAIN and node.attributes["mode"].as_int() == POOLING_MODES["max"]:
+            raise ExportError(
+                "The model pools by max, which takes a loop over the sequences in standard "
+                "operators; TensorRT-RTX runs nothing else. Use --backend tensorrt or onnxruntime."
+            )
     graph.inputs.extend(inputs.values())
     model.functions.clear()
     bodies = [*padded_functions(), function_body("VarlenPooling", OPSET)]

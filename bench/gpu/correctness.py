@@ -181,8 +181,8 @@ def check_pooling(context: Context) -> Iterator[Check]:
                 exact = pooled_by_oracle(
                     {"hidden": given.double().numpy(), "cu_seqlens": offsets}, mode
                 )
-                # Sums in float32 and one rounding.
-                allowed = float(np.abs(exact).max()) * torch.finfo(given.dtype).eps
+                # Sums in float32, of terms larger than what they come to, and one rounding.
+                allowed = 2 * float(np.abs(exact).max()) * torch.finfo(given.dtype).eps
                 name = f"{dtype} pooling {mode}, {columns} columns"
                 yield compare(name, largest(pooled.double().cpu().numpy() - exact), allowed)
 

@@ -75,7 +75,7 @@ def register_schemas() -> None:
             ],
             outputs=[_Input("pooled", "T", "[sequences, hidden_size]")],
             type_constraints=[_FLOATS],
-            attributes=[_Attribute("mode", integer, "0: cls, 1: mean", required=True)],
+            attributes=[_Attribute("mode", integer, "0 to 5: docs/operators.md", required=True)],
         ),
     ]
     for schema in schemas:

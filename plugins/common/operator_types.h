@@ -13,12 +13,21 @@ enum class ElementType { kFloat32, kFloat16, kBFloat16 };
 inline std::int64_t element_size(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
 
 // The values of the attribute `mode` of VarlenPooling.
-enum class PoolingMode : std::int64_t { kCls = 0, kMean = 1 };
+enum class PoolingMode : std::int64_t {
+  kCls = 0,
+  kMean = 1,
+  kMax = 2,
+  kMeanSqrtLen = 3,
+  kLastToken = 4,
+  kWeightedMean = 5,
+};
 
 // Sets *mode to the one of that value. Returns an empty string, or else what is wrong.
 inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
-  if (value != 0 && value != 1) {
-    return "mode is " + std::to_string(value) + "; it has to be 0 (cls) or 1 (mean)";
+  if (value < 0 || value > static_cast<std::int64_t>(PoolingMode::kWeightedMean)) {
+    return "mode is " + std::to_string(value) +
+           "; it has to be 0 (cls), 1 (mean), 2 (max), 3 (mean_sqrt_len_tokens), 4 (lasttoken) or "
+           "5 (weightedmean)";
   }
   *mode = static_cast<PoolingMode>(value);
   return {};

@@ -1,7 +1,10 @@
 #include "pooling.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <iterator>
+#include <limits>
 
 #include "sequences.h"
 #include "simd.h"
@@ -35,23 +38,48 @@ void store(T* to, V::Float value, std::int64_t count) {
   std::memcpy(to, padded, static_cast<std::size_t>(count) * sizeof(T));
 }
 
-// out[0 .. width) = the mean of `rows` rows.
-template <typename T>
-void mean(const T* from, std::int64_t rows, std::int64_t stride, std::int64_t width, T* out) {
-  V::Float total[kColumns / kLanes] = {};
+// The larger of both; NaN where one of them is.
+V::Float larger(V::Float a, V::Float b) { return ((b > a) | (b != b)) ? b : a; }
+
+template <PoolingMode kMode>
+V::Float combined(V::Float a, V::Float b) {
+  if constexpr (kMode == PoolingMode::kMax) return larger(a, b);
+  return a + b;
+}
+
+template <PoolingMode kMode>
+float divisor(float rows) {
+  if constexpr (kMode == PoolingMode::kMean) return rows;
+  if constexpr (kMode == PoolingMode::kMeanSqrtLen) return std::sqrt(rows);
+  if constexpr (kMode == PoolingMode::kWeightedMean) return 0.5f * rows * (rows + 1.0f);
+  return 1.0f;
+}
+
+// out[0 .. width) = what `rows` rows give together, at least one.
+template <PoolingMode kMode, typename T>
+void combine(const T* from, std::int64_t rows, std::int64_t stride, std::int64_t width, T* out) {
+  const V::Float none =
+      V::splat(kMode == PoolingMode::kMax ? -std::numeric_limits<float>::infinity() : 0.0f);
+  V::Float total[kColumns / kLanes];
+  std::fill(std::begin(total), std::end(total), none);
   for (std::int64_t first = 0; first < rows; first += kRows) {
-    V::Float partial[kColumns / kLanes] = {};
+    V::Float partial[kColumns / kLanes];
+    std::fill(std::begin(partial), std::end(partial), none);
     const std::int64_t end = std::min(rows, first + kRows);
     for (std::int64_t row = first; row < end; ++row) {
+      const float place = kMode == PoolingMode::kWeightedMean ? static_cast<float>(row + 1) : 1.0f;
       for (std::int64_t c = 0; c < width; c += kLanes) {
-        partial[c / kLanes] += load(from + row * stride + c, width - c);
+        const V::Float value = load(from + row * stride + c, width - c);
+        partial[c / kLanes] = combined<kMode>(partial[c / kLanes], value * place);
       }
     }
-    for (std::int64_t c = 0; c < width; c += kLanes) total[c / kLanes] += partial[c / kLanes];
+    for (std::int64_t c = 0; c < width; c += kLanes) {
+      total[c / kLanes] = combined<kMode>(total[c / kLanes], partial[c / kLanes]);
+    }
   }
-  const auto count = static_cast<float>(rows);
+  const float by = divisor<kMode>(static_cast<float>(rows));
   for (std::int64_t c = 0; c < width; c += kLanes)
-    store(out + c, total[c / kLanes] / count, width - c);
+    store(out + c, total[c / kLanes] / by, width - c);
 }
 
 template <typename T>
@@ -66,10 +94,20 @@ void pool(const VarlenPoolingParams& params, std::int64_t sequence, std::int64_t
     return;
   }
   const T* from = static_cast<const T*>(params.hidden) + begin * params.columns + column;
-  if (params.mode == PoolingMode::kCls) {
-    std::memcpy(static_cast<void*>(out), from, bytes);
-  } else {
-    mean(from, rows, params.columns, width, out);
+  const auto copy = [&](const T* row) { std::memcpy(static_cast<void*>(out), row, bytes); };
+  switch (params.mode) {
+    case PoolingMode::kCls:
+      return copy(from);
+    case PoolingMode::kLastToken:
+      return copy(from + (rows - 1) * params.columns);
+    case PoolingMode::kMean:
+      return combine<PoolingMode::kMean>(from, rows, params.columns, width, out);
+    case PoolingMode::kMax:
+      return combine<PoolingMode::kMax>(from, rows, params.columns, width, out);
+    case PoolingMode::kMeanSqrtLen:
+      return combine<PoolingMode::kMeanSqrtLen>(from, rows, params.columns, width, out);
+    case PoolingMode::kWeightedMean:
+      return combine<PoolingMode::kWeightedMean>(from, rows, params.columns, width, out);
   }
 }
 

@@ -2,6 +2,7 @@
 #ifndef MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
 #define MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -66,6 +67,23 @@ MBERT_DEVICE void store_element(Machine& machine, T* to, float value) {
   }
 }
 
+// The larger of both; NaN where one of them is.
+MBERT_DEVICE float larger(float a, float b) { return b > a || b != b ? b : a; }
+
+MBERT_DEVICE float pooling_divisor(PoolingMode mode, int rows) {
+  const auto count = static_cast<float>(rows);
+  switch (mode) {
+    case PoolingMode::kMean:
+      return count;
+    case PoolingMode::kMeanSqrtLen:
+      return sqrtf(count);
+    case PoolingMode::kWeightedMean:
+      return 0.5f * count * (count + 1.0f);
+    default:
+      return 1.0f;
+  }
+}
+
 template <class T, class Machine>
 MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<T>& arguments) {
   using Tiling = VarlenPoolingTiling;
@@ -76,23 +94,31 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
   const int warp = machine.thread() / kWarpSize;
   const int column = machine.block_y() * Tiling::kColumns + lane;
   const bool exists = column < arguments.columns;
-  // The first token is the mean of the first token.
-  const bool is_first_only = arguments.mode == PoolingMode::kCls && sequence.length > 0;
-  const int rows = !exists ? 0 : is_first_only ? 1 : sequence.length;
+  const PoolingMode mode = arguments.mode;
+  const bool is_last_only = mode == PoolingMode::kLastToken && sequence.length > 0;
+  // One token is the sum of one token.
+  const bool is_one_only = is_last_only || (mode == PoolingMode::kCls && sequence.length > 0);
+  const int rows = !exists ? 0 : is_one_only ? 1 : sequence.length;
   const std::int64_t columns = arguments.columns;
-  const T* from = arguments.hidden + sequence.begin * columns + column;
+  const std::int64_t begin = sequence.begin + (is_last_only ? sequence.length - 1 : 0);
+  const T* from = arguments.hidden + begin * columns + column;
 
+  const bool is_max = mode == PoolingMode::kMax;
+  const bool is_weighted = mode == PoolingMode::kWeightedMean;
+  const float none = is_max ? -INFINITY : 0.0f;
+  const auto combined = [&](float a, float b) { return is_max ? larger(a, b) : a + b; };
   // One running sum over thousands of rows would lose digits.
   constexpr int kRows = 64 * Tiling::kWarps;
-  float total = 0.0f;
+  float total = none;
   for (int first = warp; first < rows; first += kRows) {
     const int end = rows - first < kRows ? rows : first + kRows;
-    float partial = 0.0f;
+    float partial = none;
     MBERT_UNROLL_BY(4)
     for (int row = first; row < end; row += Tiling::kWarps) {
-      partial += load_element(machine, from + row * columns);
+      const float value = load_element(machine, from + row * columns);
+      partial = combined(partial, is_weighted ? value * static_cast<float>(row + 1) : value);
     }
-    total += partial;
+    total = combined(total, partial);
   }
   const auto place = [](int of_warp, int of_lane) {
     return static_cast<std::uint32_t>((of_warp * kWarpSize + of_lane) * 4);
@@ -100,13 +126,13 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
   machine.store_shared(place(warp, lane), total);
   machine.barrier();
   if (warp > 0 || !exists) return;
-  total = 0.0f;
+  total = none;
   MBERT_UNROLL
   for (int part = 0; part < Tiling::kWarps; ++part) {
-    total += machine.template load_shared<float>(place(part, lane));
+    total = combined(total, machine.template load_shared<float>(place(part, lane)));
   }
   store_element(machine, arguments.pooled + index * columns + column,
-                rows > 0 ? total / static_cast<float>(rows) : 0.0f);
+                rows > 0 ? total / pooling_divisor(mode, rows) : 0.0f);
 }
 
 // Launches the kernel of one call: launcher.pool(shape, arguments) runs varlen_pooling(). params

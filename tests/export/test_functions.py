@@ -9,13 +9,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from mbert.export.operators import DOMAIN, OPERATORS, OPSET, function_body
 from mbert.model.ops import POOLING_MODES, varlen_attention, varlen_pooling
 from support import oracle
 from support.cases import CASES, LONG_CASES, Case
 from support.onnx_nodes import attention_model, pooling_model, run, session
+from support.pooling import POOLINGS, assert_pooled, pooling_inputs
 
 
 @lru_cache
@@ -89,37 +89,23 @@ LENGTHS = ((1,), (5, 3), (0,), (4, 0, 0, 1), (0, 7, 0), (1000, 1, 64), ())
 
 @pytest.mark.parametrize("slack", [0, 9])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-@pytest.mark.parametrize("mode", ["cls", "mean"])
+@pytest.mark.parametrize("mode", POOLINGS)
 def test_pooling_is_as_exact_as_pytorch(mode: str, lengths: tuple[int, ...], slack: int) -> None:
-    tokens = sum(lengths) + slack
-    hidden = np.random.default_rng(0).standard_normal((tokens, 24), dtype=np.float32)
-    cu_seqlens = np.cumsum((0, *lengths), dtype=np.int32)
-    found = run(pooling_session(mode), {"hidden": hidden, "cu_seqlens": cu_seqlens})
-    exact = _pooled(hidden, lengths, mode)
-    arguments = (torch.from_numpy(hidden), torch.from_numpy(cu_seqlens), mode)
-    np.testing.assert_allclose(varlen_pooling(*arguments).numpy(), exact, rtol=0, atol=1e-6)
-    assert found.shape == exact.shape == (len(lengths), 24)
-    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6)
+    inputs = pooling_inputs(lengths, slack)
+    arguments = (torch.from_numpy(array) for array in inputs.values())
+    assert_pooled(inputs, varlen_pooling(*arguments, mode).numpy(), mode)
+    assert_pooled(inputs, run(pooling_session(mode), inputs), mode)
 
 
-def _pooled(
-    hidden: NDArray[np.float32], lengths: tuple[int, ...], mode: str
-) -> NDArray[np.float64]:
-    rows = np.zeros((len(lengths), hidden.shape[1]))
-    begin = 0
-    for row, length in zip(rows, lengths, strict=True):
-        part = hidden[begin : begin + length].astype(np.float64)
-        if length:
-            row[:] = part[0] if mode == "cls" else part.sum(0) / length
-        begin += length
-    return rows
-
-
-def test_the_first_token_is_taken_as_it_is() -> None:
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("cls", [0, 4]), ("lasttoken", [3, 5]), ("max", [2, 5])]
+)
+def test_values_that_are_chosen_are_taken_as_they_are(mode: str, expected: list[int]) -> None:
     hidden = np.random.default_rng(1).standard_normal((6, 8), dtype=np.float32)
+    hidden[[2, 5]] += 10
     cu_seqlens = np.array([0, 4, 6], np.int32)
-    found = run(pooling_session("cls"), {"hidden": hidden, "cu_seqlens": cu_seqlens})
-    np.testing.assert_array_equal(found, hidden[[0, 4]])
+    found = run(pooling_session(mode), {"hidden": hidden, "cu_seqlens": cu_seqlens})
+    np.testing.assert_array_equal(found, hidden[expected])
 
 
 # ---- the bodies themselves
@@ -136,7 +122,7 @@ def test_a_model_of_the_attention_passes_the_checker(window: int) -> None:
     check(attention_model(2, 0.125, window))
 
 
-@pytest.mark.parametrize("mode", ["cls", "mean"])
+@pytest.mark.parametrize("mode", ["mean", "max"])
 def test_a_model_of_the_pooling_passes_the_checker(mode: str) -> None:
     check(pooling_model(POOLING_MODES[mode]))
 

@@ -9,13 +9,16 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from mbert.errors import ExportError
 from mbert.export.padded import OPSET, to_padded, tokens_multiple
+from mbert.model.ops import POOLING_MODES
 from mbert.runtime.calls import Call, compute
 from mbert.runtime.manifest import Engine, Limits, TensorSpec
 from mbert.runtime.profiles import profiles_for
 from support.attention import Judgement, judge
 from support.cases import CASES, Case
-from support.onnx_nodes import attention_model, reduce, run
+from support.onnx_nodes import attention_model, pooling_model, reduce, run
+from support.pooling import POOLINGS, assert_pooled, pooling_inputs
 
 SYMBOLS = {"tokens", "groups", "length"}
 INPUTS = (
@@ -105,6 +108,24 @@ def test_inputs_are_those_that_the_layers_need() -> None:
 
     assert names(-1) == ["qkv", "rope", "positions", "pad_index", "unpad_index", "key_mask"]
     assert names(64) == ["qkv", "rope", "positions"]
+
+
+@pytest.mark.parametrize("mode", POOLINGS)
+def test_pooling_has_no_loop(mode: str) -> None:
+    model = ir.from_proto(pooling_model(POOLING_MODES[mode], "float16"))
+    model.opset_imports[""] = OPSET
+    if mode == "max":
+        with pytest.raises(ExportError, match="pools by max"):
+            to_padded(model)
+        return
+    to_padded(model)
+    assert not {"If", "Loop"} & {node.op_type for node in model.graph}
+    inputs = pooling_inputs((5, 0, 70), 3)
+    inputs["hidden"] = reduce(inputs["hidden"], "float16").astype(np.float32)
+    loaded = ort.InferenceSession(
+        ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    assert_pooled(inputs, run(loaded, inputs), mode, "float16")
 
 
 def test_only_standard_operators_are_left() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,23 @@ def pooled(inputs: dict[str, NDArray[Any]], mode: str) -> NDArray[np.float64]:
     result = np.zeros((len(offsets) - 1, inputs["hidden"].shape[1]))
     for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
         if end > begin:
-            rows = inputs["hidden"][begin:end].astype(np.float64)
-            result[i] = rows[0] if mode == "cls" else rows.mean(0)
+            result[i] = _POOLED[mode](inputs["hidden"][begin:end].astype(np.float64))
     return result
+
+
+def _weighted_mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.average(rows, axis=0, weights=np.arange(1, len(rows) + 1))
+
+
+_POOLED: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "cls": lambda rows: rows[0],
+    "mean": lambda rows: rows.mean(0),
+    "max": lambda rows: rows.max(0),
+    "mean_sqrt_len_tokens": lambda rows: rows.sum(0) / np.sqrt(len(rows)),
+    "lasttoken": lambda rows: rows[-1],
+    "weightedmean": _weighted_mean,
+}
+POOLINGS = list(_POOLED)
 
 
 def assert_pooled(
@@ -38,6 +53,6 @@ def assert_pooled(
     exact = pooled(inputs, mode)
     assert output.shape == exact.shape
     if dtype == "float32":
-        assert np.allclose(output, exact, rtol=0, atol=1e-6)
+        assert np.allclose(output, exact, rtol=0, atol=1e-6 * max(1, np.abs(exact).max(initial=0)))
     else:
         assert np.all(np.abs(output - exact) <= STEPS[dtype] * np.abs(exact) + 1e-7)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from mbert.model.ops import POOLING_MODES
 from mbert.plugins import tensorrt_library
 from support.native import cmake_build
 from support.onnx_nodes import attention_model, pooling_model
@@ -110,7 +111,7 @@ def test_plugins_from_an_exported_model(trt: Any, registry: Any, tiny_embed_bund
         assert plugin.get_capability_interface(trt.PluginCapabilityType.RUNTIME) is not None
 
 
-@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize("mode", POOLING_MODES.values())
 def test_pooling_from_a_node(trt: Any, registry: Any, mode: int) -> None:
     (node,) = _nodes(pooling_model(mode), "VarlenPooling")
     plugin = _create(trt, registry, node)  # whose capability does not keep it alive
