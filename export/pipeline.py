@@ -9,13 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
 from torch import nn
 
 from mbert import __version__
-from mbert.errors import CheckpointError, ExportError
+from mbert.errors import ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
-from mbert.model.metadata import license_of, pooling_of, special_tokens_of
+from mbert.model.metadata import license_of, pooling_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import LABELLED, MANIFEST, Limits, Manifest
@@ -25,6 +24,7 @@ from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
 from .graph import write_graph
 from .precision import Calibration, against_float16, calibrate, cast
+from .tokenizer import complete_tokenizer, special_tokens
 from .verify import Reference, make_reference, run_in, run_on_gpu, verify
 
 # Called with the name of each step; the step runs inside what it returns.
@@ -107,7 +107,7 @@ def convert(
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
         _check_head_dim(source.config.head_dim, choice)
         limits = _limits(source.config, choice, max_tokens, max_sequence_length)
-        special_tokens = _special_tokens(source)
+        token_ids = special_tokens(source)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
     measured: Calibration | None = None
@@ -125,6 +125,7 @@ def convert(
         with step("write the model"):
             graph = write_graph(model, chosen, choice, folder)
             copy_checkpoint_files(source.folder, folder)
+            complete_tokenizer(source.folder, folder / TOKENIZER, limits.max_sequence_length)
             engine = plan_engine(choice, source.config, graph, limits)
         with step("verify"):
             record = verify(run_in(folder, choice.backend, graph, engine), reference)
@@ -151,7 +152,7 @@ def convert(
             inputs=graph.inputs,
             outputs=graph.outputs,
             limits=limits,
-            special_tokens=special_tokens,
+            special_tokens=token_ids,
             source={
                 "checkpoint": source.source,
                 "revision": source.revision,
@@ -257,28 +258,3 @@ def _limits(
             "(--max-sequence-length)."
         )
     return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=MAX_SEQUENCES)
-
-
-def _special_tokens(source: Checkpoint) -> dict[str, int]:
-    """Ids of cls, sep, pad, mask and unk, as far as the tokenizer's own files name them."""
-    path = source.folder / TOKENIZER
-    if not path.exists():
-        return {}
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the binding raises plain Exception
-        raise CheckpointError(f"{path} is not a tokenizer: {error}.") from error
-    found = {}
-    for role, token in special_tokens_of(source.folder).items():
-        token_id = tokenizer.token_to_id(token)
-        if token_id is None and role == "unk":
-            continue  # a byte-level tokenizer knows every text, and may name one all the same
-        if token_id is None:
-            raise CheckpointError(f"{path} has no token {token!r}, the {role} token.")
-        if token_id >= source.config.vocab_size:
-            raise CheckpointError(
-                f"{path}: {token!r} is token {token_id}, the vocabulary has "
-                f"{source.config.vocab_size}. Tokenizer and weights do not belong together."
-            )
-        found[role] = token_id
-    return found

@@ -31,6 +31,7 @@ _HUB_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "README.md",
     "modules.json",
     "sentence_bert_config.json",

@@ -52,10 +52,11 @@ class Tokenizer:
         """
         self._limits = limits
         self._whole = _read(path)
+        self._truncating = _read(path)
+        side = (self._whole.truncation or {}).get("direction", "right")
+        self._truncating.enable_truncation(limits.max_sequence_length, direction=side)
         # Saved settings would cut or pad silently.
         self._whole.no_truncation()
-        self._truncating = _read(path)
-        self._truncating.enable_truncation(limits.max_sequence_length)
         for tokenizer in (self._whole, self._truncating):
             tokenizer.no_padding()
 
