@@ -6,7 +6,6 @@ import json
 import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -15,7 +14,8 @@ from rich.text import Text
 
 from mbert.errors import MbertError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS
-from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS, Engine, Manifest
+from mbert.runtime.inspection import summary
+from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS, Manifest
 from mbert.steps import Steps
 
 from .pipeline import convert
@@ -120,60 +120,14 @@ def main(
     if as_json:
         click.echo(json.dumps({"manifest": asdict(manifest), "seconds": steps.seconds}))
     elif not quiet:
-        Console().print(summary(manifest, output, sum(steps.seconds.values())))
+        Console().print(_table(manifest, output, sum(steps.seconds.values())))
 
 
-def summary(manifest: Manifest, output: Path, seconds: float) -> Table:
-    """What was exported and how exact it is, as a table."""
-    record = manifest.verification
+def _table(manifest: Manifest, output: Path, seconds: float) -> Table:
     table = Table(show_header=False, title=Text(str(output)))
-    size = sum(entry.size for entry in manifest.files.values())
-    shape = manifest.model
-    table.add_row("task", manifest.task)
-    table.add_row("target", f"{manifest.target}, {manifest.precision}, {manifest.backend}")
-    if manifest.engine is not None:
-        table.add_row("engine", _engine_state(manifest.engine, "gpu" in record))
-    table.add_row(
-        "model",
-        f"{len(shape['layers'])} layers, hidden {shape['hidden_size']}, "
-        f"up to {manifest.limits.max_sequence_length} tokens",
-    )
-    for name, checks in record["checks"].items():
-        _add_errors(table, name, record, checks)
-    if "gpu" in record:
-        (checks,) = record["gpu"]["checks"].values()
-        _add_errors(table, "on the GPU", record["gpu"], checks)
-    for output, error in record.get("bf16", {}).get("pytorch_error", {}).items():
-        table.add_row(
-            f"error, PyTorch, bf16, {output}", f"{error:.2e} (no bf16 graph runs on a CPU)"
-        )
-    table.add_row("size", f"{size / 1e6:.1f} MB")
-    table.add_row("time", f"{seconds:.1f} s")
+    for row in (*summary(manifest), ("time", f"{seconds:.1f} s")):
+        table.add_row(*row)
     return table
-
-
-def _add_errors(
-    table: Table, name: str, record: dict[str, Any], checks: dict[str, dict[str, float]]
-) -> None:
-    """One row for each output of the graph, run in the way called ``name``."""
-    for output, check in checks.items():
-        judged = record["outputs"][output]
-        table.add_row(
-            f"error, {name}, {record['precision']}, {output}",
-            f"{check['max_abs_error']:.2e} (tolerance {judged['tolerance']:.2e}, "
-            f"largest value {judged['largest_value']:.3g})",
-        )
-
-
-def _engine_state(engine: Engine, was_run: bool) -> str:
-    capability = f"compute capability {engine.compute_capability}"
-    if engine.file is None:
-        return f"none yet: built at first load, on a GPU of {capability}"
-    activations = max(engine.activation_bytes, default=0) / 1e6
-    return (
-        f"{engine.builder} for {capability}, {len(engine.profiles)} profiles, up to "
-        f"{activations:.0f} MB of activations; built, {'and run' if was_run else 'not run'}"
-    )
 
 
 def _list_gpus(context: click.Context) -> None:

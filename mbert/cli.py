@@ -12,6 +12,7 @@ from . import __version__, _missing
 SUBCOMMANDS = {
     "bench": "mbert.bench.cli",
     "export": "mbert.export.cli",
+    "inspect": "mbert.runtime.inspection",
     "run": "mbert.runtime.cli",
 }
 

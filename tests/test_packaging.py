@@ -168,7 +168,7 @@ def imports(path: Path) -> Iterator[str]:
 def test_imports_are_resolved() -> None:
     """A test of the next tests: what they look for, they would find."""
     found = set(imports(ROOT / "runtime" / "tasks" / "fill_mask.py"))
-    assert {"numpy", "mbert.runtime.packing.Int32Array", "dataclasses.dataclass"} <= found
+    assert {"numpy", "mbert.runtime.runner.Runner", "dataclasses.dataclass"} <= found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -244,7 +244,7 @@ def test_version(tmp_path: Path) -> None:
 def test_help_names_the_subcommands(tmp_path: Path) -> None:
     done = python(tmp_path, MAIN, "--help")
     assert done.returncode == 0
-    for name in ("bench", "export", "run"):
+    for name in ("bench", "export", "inspect", "run"):
         assert re.search(rf"^  {name} ", done.stdout, re.M)
 
 
