@@ -16,6 +16,7 @@ from mbert.errors import CheckpointError
 from .chain import Chain
 from .config import ModelConfig
 from .modules import ModuleSpec, read_modules
+from .pylate import is_pylate, translated
 from .tasks import TASKS, default_task
 from .weights import load_encoder
 
@@ -59,7 +60,8 @@ class Checkpoint:
         Raises:
             CheckpointError: it makes no sense.
         """
-        return read_modules(self.folder)
+        modules = read_modules(self.folder)
+        return translated(self.folder, modules) if is_pylate(self.folder, modules) else modules
 
     @property
     def default_task(self) -> str:

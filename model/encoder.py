@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import ModelConfig
+from .expansion import Expansion
 from .ops import rope_table, varlen_attention
 
 
@@ -61,11 +62,16 @@ class Attention(nn.Module):
         self.Wqkv = nn.Linear(hidden, 3 * hidden, bias=config.attention_bias)
         self.Wo = nn.Linear(hidden, hidden, bias=config.attention_bias)
 
-    def forward(self, x: Tensor, cu_seqlens: Tensor, rope: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
+    ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        context = varlen_attention(
-            self.Wqkv(x), cu_seqlens, rope, self.num_heads, self.scale, self.window
-        )
+        qkv = self.Wqkv(x)
+        how = (self.num_heads, self.scale, self.window)
+        context = varlen_attention(qkv, cu_seqlens, rope, *how)
+        if expansion is not None:
+            expanded = expansion.attend(qkv, rope, *how)
+            context = torch.cat((context[: x.shape[0] - expanded.shape[0]], expanded))
         return self.Wo(context)
 
 
@@ -96,9 +102,11 @@ class Layer(nn.Module):
         self.mlp_norm = layer_norm(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, cu_seqlens: Tensor, rope: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
+    ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        x = x + self.attn(self.attn_norm(x), cu_seqlens, rope)
+        x = x + self.attn(self.attn_norm(x), cu_seqlens, rope, expansion)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -119,9 +127,11 @@ class Encoder(nn.Module):
                 table = rope_table(config.head_dim, theta, config.max_position_embeddings)
                 self.register_buffer(f"rope_{i}", table, persistent=False)
 
-    def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, cu_seqlens: Tensor, expansion: Expansion | None = None
+    ) -> Tensor:
         """int32 [tokens], int32 [sequences + 1] -> [tokens, hidden]."""
         x = self.embeddings(input_ids)
         for layer, table in zip(self.layers, self.table_of_layer, strict=True):
-            x = layer(x, cu_seqlens, self.get_buffer(f"rope_{table}"))
+            x = layer(x, cu_seqlens, self.get_buffer(f"rope_{table}"), expansion)
         return self.final_norm(x)

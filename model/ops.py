@@ -66,8 +66,8 @@ def varlen_attention(
     for begin, end in itertools.pairwise(offsets):
         cos, sin = rope[: end - begin, None, :].to(work.dtype).chunk(2, dim=-1)
         # [heads, length, head_dim]
-        q_seq = _rotate(q[begin:end], cos, sin).transpose(0, 1) * scale
-        k_seq = _rotate(k[begin:end], cos, sin).transpose(0, 1)
+        q_seq = rotate(q[begin:end], cos, sin).transpose(0, 1) * scale
+        k_seq = rotate(k[begin:end], cos, sin).transpose(0, 1)
         v_seq = v[begin:end].transpose(0, 1)
         for first in range(0, end - begin, BLOCK):
             last = min(first + BLOCK, end - begin)
@@ -84,7 +84,8 @@ def varlen_attention(
     return context.view(tokens, num_heads * head_dim).to(qkv.dtype)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the channels of [..., head_dim] in pairs (i, i + head_dim / 2)."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 

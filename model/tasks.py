@@ -16,7 +16,9 @@ from .heads import (
     TextClassification,
     TokenClassification,
 )
+from .late_interaction import MASK, MultiVector
 from .modules import ModuleSpec
+from .sparse import SPLADE_POOLING, SparseEmbedding
 
 Modules = Sequence[ModuleSpec]
 Build = Callable[[ModelConfig, Modules], nn.Module]
@@ -34,7 +36,12 @@ TASKS: dict[str, Build] = {
     "text-classification": _head(TextClassification),
     "token-classification": _head(TokenClassification),
     "question-answering": _head(QuestionAnswering),
+    "sparse-embedding": SparseEmbedding,
+    "multi-vector": MultiVector,
 }
+
+# By the kind of a module that only these have.
+_TASK_OF_MODULE = {SPLADE_POOLING: "sparse-embedding", MASK: "multi-vector"}
 
 # By the class that a checkpoint was saved from.
 _TASK_OF_ARCHITECTURE = {
@@ -56,6 +63,9 @@ def default_task(config: ModelConfig, modules: Modules) -> str:
     Raises:
         CheckpointError: ``architectures`` names no class whose task is supported.
     """
+    for spec in modules:
+        if spec.kind in _TASK_OF_MODULE:
+            return _TASK_OF_MODULE[spec.kind]
     for name in config.architectures:
         if name in _TASK_OF_ARCHITECTURE:
             return _TASK_OF_ARCHITECTURE[name]
