@@ -1,0 +1,66 @@
+"""What a multi-vector checkpoint says of queries and documents, in ids of its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from mbert.errors import CheckpointError
+from mbert.model.late_interaction import LateInteraction
+from mbert.model.modules import ModuleSpec
+from mbert.runtime import late_interaction as runtime
+
+
+def resolve(
+    modules: Sequence[ModuleSpec], tokenizer: Tokenizer, mask: int | None, longest: int
+) -> runtime.LateInteraction:
+    """Settle the terms of queries and documents for the manifest.
+
+    Args:
+        modules: of the checkpoint.
+        tokenizer: its own.
+        mask: id of its mask token; None: it names none.
+        longest: the most tokens that the bundle takes.
+
+    Raises:
+        CheckpointError: a prefix or an expansion that the vocabulary lacks, or an expansion beyond
+            ``longest``.
+    """
+    found = LateInteraction.of(modules)
+    terms = {}
+    for role in runtime.ROLES:
+        given = getattr(found, role)
+        prefix = None
+        if given.prefix is not None:
+            prefix = _id(tokenizer, given.prefix, f"{role}_prefix")
+        # A word that is no token is never met.
+        ids = (tokenizer.token_to_id(word) for word in given.skipped)
+        skipped = tuple(sorted({i for i in ids if i is not None}))
+        terms[role] = runtime.Terms(prefix, min(given.length or longest, longest), skipped)
+    expansion = None
+    if found.expansion is not None:
+        if found.expansion.length > longest:
+            raise CheckpointError(
+                f"Queries are expanded to {found.expansion.length} tokens; the bundle takes up to "
+                f"{longest}. Export with a larger --max-sequence-length."
+            )
+        if found.expansion.token is not None:
+            mask = _id(tokenizer, found.expansion.token, "query_expansion")
+        if mask is None:
+            raise CheckpointError(
+                "Queries are expanded with the mask token, and the tokenizer names none. Name it "
+                "in tokenizer_config.json (mask_token)."
+            )
+        expansion = runtime.Expansion(mask, found.expansion.length, found.expansion.attended)
+    return runtime.LateInteraction(terms["query"], terms["document"], expansion)
+
+
+def _id(tokenizer: Tokenizer, token: str, key: str) -> int:
+    token_id: int | None = tokenizer.token_to_id(token)
+    if token_id is None:
+        raise CheckpointError(
+            f"{key} is {token!r}, which is no token of tokenizer.json. Add it there, with a row of "
+            "the embedding, or set it to an empty text."
+        )
+    return token_id

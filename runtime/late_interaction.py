@@ -1,0 +1,76 @@
+"""How a multi-vector bundle makes tokens of queries and documents: its entry of the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ROLES = ("query", "document")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of the texts of one role.
+
+    Attributes:
+        prefix: id of a token that is put behind the first one; None: none.
+        length: the most tokens, prefix and expansion included.
+        skipped: ids of the tokens that get no vector.
+    """
+
+    prefix: int | None
+    length: int
+    skipped: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Tokens that fill up a query that is short.
+
+    Attributes:
+        token: their id.
+        length: tokens that a query has at least.
+        attended: whether the other tokens attend to them; if not, they attend to a query's own
+            tokens and nothing attends to them.
+    """
+
+    token: int
+    length: int
+    attended: bool
+
+
+@dataclass(frozen=True)
+class LateInteraction:
+    """Terms of both roles, and how queries are expanded; None: they are not."""
+
+    query: Terms
+    document: Terms
+    expansion: Expansion | None
+
+    @classmethod
+    def parse(cls, entry: dict[str, Any], vocab_size: int, longest: int) -> LateInteraction:
+        """Read the entry of a manifest.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one, or out of range.
+        """
+        terms = {}
+        for role in ROLES:
+            values = entry[role]
+            skipped = tuple(values["skipped"])
+            ids = [*skipped, *([] if values["prefix"] is None else [values["prefix"]])]
+            _check(f"late_interaction.{role}", ids, vocab_size, values["length"], longest)
+            terms[role] = Terms(values["prefix"], values["length"], skipped)
+        expansion = entry["expansion"]
+        if expansion is not None:
+            expansion = Expansion(**expansion)
+            _check("late_interaction.expansion", [expansion.token], vocab_size, expansion.length, longest)
+            if not isinstance(expansion.attended, bool):
+                raise ValueError(f"late_interaction.expansion.attended is {expansion.attended!r}")
+        return cls(terms["query"], terms["document"], expansion)
+
+
+def _check(what: str, ids: list[Any], vocab_size: int, length: Any, longest: int) -> None:
+    for value, least, end in (*((i, 0, vocab_size) for i in ids), (length, 1, longest + 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < end:
+            raise ValueError(f"{what} has {value!r}, expected an integer in [{least}, {end})")
