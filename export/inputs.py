@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +11,32 @@ from torch import nn
 
 Int32Array = NDArray[np.int32]
 
-# The symbol of each input's first dimension.
-SYMBOLS = {
-    "input_ids": "tokens",
-    "cu_seqlens": "sequences + 1",
-    "mask_positions": "masks",
-    "expansions": "expansions",
-    "seen": "seen",
-}
+# The first dimension of each input that a graph may take beside ids and lengths.
+SYMBOLS = {"mask_positions": "masks", "expansions": "expansions", "seen": "seen"}
 
 _MASKS = 64
-# Behind each sequence; one of a short sequence sees nothing in a window that the last one is past.
-_EXPANSIONS = 3
+_EXPANSIONS = 3  # of each sequence
 
 
 def make_batch(
     model: nn.Module, lengths: Sequence[int], vocab_size: int, generator: np.random.Generator
 ) -> dict[str, Int32Array]:
-    """Make a batch of random ids for ``model``, whose ``extra_inputs`` are filled as well."""
-    extra: tuple[str, ...] = getattr(model, "extra_inputs", ())
+    """Make a batch of random ids for ``model``, with the extra inputs that it takes."""
     cu_seqlens = np.cumsum((0, *lengths), dtype=np.int32)
-    made: dict[str, Int32Array] = {}
-    for name in extra:
-        made[name] = _MAKERS[name](cu_seqlens, generator)
-    tokens = int(cu_seqlens[-1]) + len(made.get("expansions", ()))
+    extra = {name: _MAKERS[name](cu_seqlens, generator) for name in extra_inputs(model)}
+    tokens = int(cu_seqlens[-1]) + len(extra.get("expansions", ()))
     ids = generator.integers(0, vocab_size, tokens, dtype=np.int32)
-    return {"input_ids": ids, "cu_seqlens": cu_seqlens, **made}
+    return {"input_ids": ids, "cu_seqlens": cu_seqlens, **extra}
+
+
+def extra_inputs(model: nn.Module) -> tuple[str, ...]:
+    """What ``model`` takes beside ``input_ids`` and ``cu_seqlens``, by name and in order."""
+    return tuple(inspect.signature(model.forward).parameters)[2:]
 
 
 def _masks(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array:
     tokens = int(cu_seqlens[-1])
-    rows = generator.choice(tokens, size=min(tokens, _MASKS), replace=False)
+    rows = generator.choice(tokens, size=min((tokens + 1) // 2, _MASKS), replace=False)
     return np.sort(rows).astype(np.int32)
 
 

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from mbert.errors import CheckpointError
+from mbert.model import Checkpoint
 from mbert.model.late_interaction import LateInteraction
-from mbert.model.modules import ModuleSpec
 from mbert.runtime import late_interaction as runtime
+from mbert.runtime.manifest import Limits
 
 
 def resolve(
-    modules: Sequence[ModuleSpec], tokenizer: Tokenizer, mask: int | None, longest: int
-) -> runtime.LateInteraction:
+    checkpoint: Checkpoint, tokenizer_file: Path, mask: int | None, limits: Limits
+) -> runtime.LateInteraction | None:
     """Settle the terms of queries and documents for the manifest.
 
     Args:
-        modules: of the checkpoint.
-        tokenizer: its own.
-        mask: id of its mask token; None: it names none.
-        longest: the most tokens that the bundle takes.
+        checkpoint: whose modules name them.
+        tokenizer_file: the bundle's tokenizer.json.
+        mask: id of the mask token; None: the tokenizer names none.
+        limits: of the bundle.
+
+    Returns:
+        None where there is no tokenizer.
 
     Raises:
-        CheckpointError: a prefix or an expansion that the vocabulary lacks, or an expansion beyond
-            ``longest``.
+        CheckpointError: a prefix or an expansion that the vocabulary lacks, or an expansion that is
+            longer than the bundle takes.
     """
-    found = LateInteraction.of(modules)
+    found = LateInteraction.of(checkpoint.modules)
+    if not tokenizer_file.exists():
+        return None
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    longest = limits.max_sequence_length
     terms = {}
     for role in runtime.ROLES:
         given = getattr(found, role)

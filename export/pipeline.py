@@ -23,6 +23,8 @@ from .bundle import bundle_folder, check_destination, copy_checkpoint_files, lis
 from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
 from .graph import write_graph
+from .inputs import extra_inputs
+from .late_interaction import resolve
 from .precision import Calibration, against_float16, calibrate, cast
 from .tokenizer import complete_tokenizer, special_tokens
 from .verify import Reference, make_reference, run_in, run_on_gpu, verify
@@ -38,6 +40,8 @@ Advance = Callable[[str, float], None]
 MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
 # Likewise: pooling by standard operators makes a matrix of sequences x tokens.
 MAX_SEQUENCES = 2048
+# Of vectors as long as the vocabulary: what a call gives back, likewise.
+MAX_SPARSE_SEQUENCES = 256
 
 
 def convert(
@@ -69,8 +73,7 @@ def convert(
             where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
-        task: feature-extraction, fill-mask, text-classification or token-classification; None:
-            what the checkpoint was saved for.
+        task: one of :data:`mbert.model.TASKS`; None: what the checkpoint was saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
         max_sequence_length: in tokens; None: what the checkpoint was trained for.
         calibration: a file with one text a line, on which fp16 is checked for overflow; None: a
@@ -106,10 +109,11 @@ def convert(
         if chosen not in TASKS:
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
         _check_head_dim(source.config.head_dim, choice)
-        limits = _limits(source.config, choice, max_tokens, max_sequence_length)
+        limits = _limits(source, chosen, choice, max_tokens, max_sequence_length)
         token_ids = special_tokens(source)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
+        _check_inputs(model, choice)
     measured: Calibration | None = None
     settled = "fp32"
     if choice.target is not None:
@@ -126,6 +130,11 @@ def convert(
             graph = write_graph(model, chosen, choice, folder)
             copy_checkpoint_files(source.folder, folder)
             complete_tokenizer(source.folder, folder / TOKENIZER, limits.max_sequence_length)
+            late_interaction = (
+                resolve(source, folder / TOKENIZER, token_ids.get("mask"), limits)
+                if chosen == "multi-vector"
+                else None
+            )
             engine = plan_engine(choice, source.config, graph, limits)
         with step("verify"):
             record = verify(run_in(folder, choice.backend, graph, engine), reference)
@@ -160,6 +169,7 @@ def convert(
             },
             engine=engine,
             calibration=measured.record() if measured else None,
+            late_interaction=late_interaction,
             **_of_task(source, chosen),
         )
         if choice.device is not None and (engine is None or engine.file is not None):
@@ -237,13 +247,27 @@ def _shape(config: ModelConfig) -> dict[str, object]:
     return {**shape, "layers": list(shape["layers"]), "head_dim": config.head_dim}
 
 
+def _check_inputs(model: nn.Module, choice: Choice) -> None:
+    """Refuse a graph that asks more of an engine than it is fed."""
+    if "expansions" in extra_inputs(model) and choice.backend != "onnxruntime":
+        raise ExportError(
+            "The checkpoint expands queries with tokens that nothing attends to "
+            f"(attend_to_expansion_tokens is false), which no engine of {choice.backend} is fed. "
+            "Export with --backend onnxruntime, or for the CPU."
+        )
+
+
 def _limits(
-    config: ModelConfig, choice: Choice, max_tokens: int | None, max_sequence_length: int | None
+    source: Checkpoint,
+    task: str,
+    choice: Choice,
+    max_tokens: int | None,
+    max_sequence_length: int | None,
 ) -> Limits:
     for name, value in (("tokens", max_tokens), ("sequence length", max_sequence_length)):
         if value is not None and value < 1:
             raise ExportError(f"The largest number for {name} is {value}; expected at least 1.")
-    trained = config.max_position_embeddings
+    trained = source.config.max_position_embeddings
     if max_sequence_length is not None and max_sequence_length > trained:
         raise ExportError(
             f"--max-sequence-length is {max_sequence_length}; the checkpoint takes up to {trained} "
@@ -257,4 +281,5 @@ def _limits(
             f"--max-tokens is {tokens}, less than one sequence of {longest} tokens "
             "(--max-sequence-length)."
         )
-    return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=MAX_SEQUENCES)
+    sequences = MAX_SPARSE_SEQUENCES if task == "sparse-embedding" else MAX_SEQUENCES
+    return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=sequences)

@@ -23,6 +23,8 @@ from mbert.model.encoder import Attention, Layer
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
 
+from .inputs import extra_inputs
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FLOAT16_LARGEST = float(torch.finfo(torch.float16).max)
 # Text that was not seen may reach further than the text that was.
@@ -106,7 +108,7 @@ def calibrate(
                 "input_ids": torch.from_numpy(ids),
                 "cu_seqlens": torch.tensor([0, ids.size], dtype=torch.int32),
             }
-            if hasattr(model, "decoder"):
+            if "mask_positions" in extra_inputs(model):
                 batch["mask_positions"] = torch.arange(min(ids.size, 16), dtype=torch.int32)
             model(**batch)
     return Calibration(name, sum(ids.size for ids in sequences), maxima)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import onnxscript
 import torch
@@ -18,6 +19,7 @@ from torch.export import Dim
 from mbert.model.ops import POOLING_MODES
 from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
+from .inputs import SYMBOLS, extra_inputs, make_batch
 from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body, register_schemas
 
 _DTYPE_NAMES = {
@@ -32,23 +34,20 @@ _DTYPE_NAMES = {
 def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     """Trace ``model`` with packed inputs whose sizes are symbols.
 
-    Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, for fill-mask,
-    ``mask_positions`` int32 [masks]. The weights are referenced, not copied. mbert's operators are
-    in the graph by name only; see :func:`attach_functions`.
+    Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and what else the
+    model takes (docs/bundle.md). The weights are referenced, not copied. mbert's operators are in
+    the graph by name only; see :func:`attach_functions`.
     """
     register_schemas()
     outputs = OUTPUTS[task]
-    example = {
-        "input_ids": torch.arange(7, dtype=torch.int32),
-        "cu_seqlens": torch.tensor([0, 3, 7], dtype=torch.int32),
-    }
+    # Of sizes that are all different, and ids that every vocabulary has.
+    batch = make_batch(model, (3, 4), 2, np.random.default_rng(0))
+    example = {name: torch.from_numpy(array) for name, array in batch.items()}
     dimensions: dict[str, Any] = {
         "input_ids": {0: Dim("tokens")},
         "cu_seqlens": {0: Dim("sequences") + 1},
+        **{name: {0: Dim(SYMBOLS[name])} for name in extra_inputs(model)},
     }
-    if task == "fill-mask":
-        example["mask_positions"] = torch.tensor([1, 2, 4], dtype=torch.int32)
-        dimensions["mask_positions"] = {0: Dim("masks")}
     with _quiet():
         program = torch.onnx.export(
             model,

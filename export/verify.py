@@ -24,6 +24,7 @@ from mbert.runtime.calls import compute
 from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
 
 from .graph import Graph
+from .inputs import make_batch
 from .precision import cast
 
 # float32 differs by the order of sums alone; in half precision each step rounds.
@@ -89,14 +90,7 @@ def make_reference(
     lengths = (*_LENGTHS, widest_window + _LENGTHS[-1])
     used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
     generator = np.random.default_rng(SEED)
-    tokens = sum(used)
-    inputs = {
-        "input_ids": generator.integers(0, vocab_size, tokens, dtype=np.int32),
-        "cu_seqlens": np.cumsum((0, *used), dtype=np.int32),
-    }
-    if task == "fill-mask":
-        rows = generator.choice(tokens, size=min(tokens, 64), replace=False)
-        inputs["mask_positions"] = np.sort(rows).astype(np.int32)
+    inputs = make_batch(model, used, vocab_size, generator)
     exact = dict(zip(OUTPUTS[task], _run(model.double(), inputs), strict=True))
     cast(model, precision)
     own = _run(model, inputs)

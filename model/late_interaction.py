@@ -105,27 +105,35 @@ class MultiVector(nn.Module):
         self.model = Encoder(config)
         # The mask chooses among the vectors, which is left to the runtime.
         self.chain = Chain([spec for spec in modules if spec.kind != MASK], config.hidden_size)
-        expansion = LateInteraction.of(modules).expansion
-        self.expands_unseen = expansion is not None and not expansion.attended
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        cu_seqlens: Tensor,
-        expansions: Tensor | None = None,
-        seen: Tensor | None = None,
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """-> token_embeddings [tokens, dim]."""
+        return self._vectors(self.model(input_ids, cu_seqlens), cu_seqlens)
+
+    def _vectors(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
+        return self.chain(hidden, Packing(cu_seqlens))[TOKENS]
+
+
+class ExpandedMultiVector(MultiVector):
+    """The same, with tokens that see and are not seen."""
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Tensor, cu_seqlens: Tensor, expansions: Tensor, seen: Tensor
     ) -> Tensor:
         """-> token_embeddings [tokens, dim].
 
         ``expansions`` int32 [expansions, 2] and ``seen`` int32 [seen, 3] as in
         :class:`mbert.model.expansion.Expansion`.
         """
-        expansion = None
-        if expansions is not None:
-            assert seen is not None
-            expansion = Expansion(expansions, seen)
-        hidden = self.model(input_ids, cu_seqlens, expansion)
-        return self.chain(hidden, Packing(cu_seqlens))[TOKENS]
+        hidden = self.model(input_ids, cu_seqlens, Expansion(expansions, seen))
+        return self._vectors(hidden, cu_seqlens)
+
+
+def multi_vector(config: ModelConfig, modules: Sequence[ModuleSpec]) -> MultiVector:
+    """Make the module of the task, of the class that the query expansion needs."""
+    expansion = LateInteraction.of(modules).expansion
+    unseen = expansion is not None and not expansion.attended
+    return (ExpandedMultiVector if unseen else MultiVector)(config, modules)
 
 
 def _query_expansion(spec: ModuleSpec) -> tuple[QueryExpansion | None, int | None]:

@@ -46,7 +46,9 @@ def translated(folder: Path, modules: Sequence[ModuleSpec]) -> tuple[ModuleSpec,
     skiplist = _set(settings, "skiplist_words", list(string.punctuation))
     return (
         replace(
-            transformer, settings={**transformer.settings, **_of_transformer(settings)}, config=SETTINGS
+            transformer,
+            settings={**transformer.settings, **_of_transformer(settings)},
+            config=SETTINGS,
         ),
         *projections,
         ModuleSpec(MASK, "", SETTINGS, {"skiplist_words": skiplist}),

@@ -16,7 +16,7 @@ from .heads import (
     TextClassification,
     TokenClassification,
 )
-from .late_interaction import MASK, MultiVector
+from .late_interaction import MASK, multi_vector
 from .modules import ModuleSpec
 from .sparse import SPLADE_POOLING, SparseEmbedding
 
@@ -37,7 +37,7 @@ TASKS: dict[str, Build] = {
     "token-classification": _head(TokenClassification),
     "question-answering": _head(QuestionAnswering),
     "sparse-embedding": SparseEmbedding,
-    "multi-vector": MultiVector,
+    "multi-vector": multi_vector,
 }
 
 # By the kind of a module that only these have.

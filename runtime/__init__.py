@@ -4,6 +4,16 @@ from .manifest import Manifest
 from .model import Model, load
 from .tasks.classification import LabelScore
 from .tasks.fill_mask import TokenPrediction
+from .tasks.sparse_embedding import SparseEmbedding, TokenWeight
 from .tasks.token_classification import Entity
 
-__all__ = ["Entity", "LabelScore", "Manifest", "Model", "TokenPrediction", "load"]
+__all__ = [
+    "Entity",
+    "LabelScore",
+    "Manifest",
+    "Model",
+    "SparseEmbedding",
+    "TokenPrediction",
+    "TokenWeight",
+    "load",
+]

@@ -29,17 +29,17 @@ def check_sequences(
         ids = _integers(sequence, f"Sequence {i}")
         if ids.size == 0:
             raise InputError(f"Sequence {i} is empty; every sequence needs at least one token.")
-        check_length(ids.size, limits, f"Sequence {i}")
+        check_length(ids.size, limits.max_sequence_length, f"Sequence {i}")
         _check_ids(ids, vocab_size, f"Sequence {i}")
         checked.append(ids.astype(np.int32, copy=False))
     return checked
 
 
-def check_length(length: int, limits: Limits, what: str) -> None:
-    """Refuse more than ``max_sequence_length`` tokens."""
-    if length > limits.max_sequence_length:
+def check_length(length: int, longest: int, what: str) -> None:
+    """Refuse more than ``longest`` tokens."""
+    if length > longest:
         raise InputError(
-            f"{what} has {length} tokens; the bundle takes up to {limits.max_sequence_length}. "
+            f"{what} has {length} tokens; the bundle takes up to {longest}. "
             "Split it, or pass truncate=True where a method offers it."
         )
 
@@ -80,7 +80,8 @@ def check_packed(
     if offsets[-1] > ids.size:
         raise InputError(f"cu_seqlens ends at {offsets[-1]}, input_ids has {ids.size} tokens.")
     if lengths.size:
-        check_length(int(lengths.max()), limits, f"Sequence {int(lengths.argmax())}")
+        i = int(lengths.argmax())
+        check_length(int(lengths[i]), limits.max_sequence_length, f"Sequence {i}")
     _check_ids(ids, vocab_size, "input_ids")
     return ids.astype(np.int32, copy=False), offsets.astype(np.int32, copy=False)
 

@@ -7,6 +7,10 @@ from typing import Any
 
 ROLES = ("query", "document")
 
+# Inputs of a graph whose queries are expanded with tokens that nothing attends to, and their
+# columns (docs/bundle.md).
+UNSEEN_INPUTS = {"expansions": 2, "seen": 3}
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -64,7 +68,8 @@ class LateInteraction:
         expansion = entry["expansion"]
         if expansion is not None:
             expansion = Expansion(**expansion)
-            _check("late_interaction.expansion", [expansion.token], vocab_size, expansion.length, longest)
+            ids, length = [expansion.token], expansion.length
+            _check("late_interaction.expansion", ids, vocab_size, length, longest)
             if not isinstance(expansion.attended, bool):
                 raise ValueError(f"late_interaction.expansion.attended is {expansion.attended!r}")
         return cls(terms["query"], terms["document"], expansion)

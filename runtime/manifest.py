@@ -11,6 +11,8 @@ from typing import Any
 
 from mbert.errors import BundleError
 
+from .late_interaction import LateInteraction
+
 MANIFEST = "manifest.json"
 # Raised when an older reader would misread a bundle; every reader accepts all older formats.
 # 2: bundles for GPUs (`engine`, and signatures that an older reader would not feed).
@@ -22,6 +24,8 @@ OUTPUTS = {
     "text-classification": {"logits": "sequences"},
     "token-classification": {"logits": "tokens"},
     "question-answering": {"start_logits": "tokens", "end_logits": "tokens"},
+    "sparse-embedding": {"weights": "sequences"},
+    "multi-vector": {"token_embeddings": "tokens"},
 }
 # Those whose last output dimension is the labels.
 LABELLED = ("text-classification", "token-classification")
@@ -31,6 +35,8 @@ HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 _SINCE_FORMAT_2 = ("engine", "calibration")
+# Keys that only add something: a bundle of before has none.
+_ADDED = ("late_interaction",)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ class Manifest:
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
     and its licence, ``verification`` what was compared at export and the figures, ``calibration``
-    the largest activations of a reduced precision's export.
+    the largest activations of a reduced precision's export, ``late_interaction`` how queries and
+    documents of a multi-vector bundle become tokens.
     """
 
     mbert_version: str
@@ -128,6 +135,7 @@ class Manifest:
     source: dict[str, str | None]
     engine: Engine | None = None
     calibration: dict[str, Any] | None = None
+    late_interaction: LateInteraction | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -175,6 +183,7 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     # Keys that are not known were added, within the format, by a later version.
     if raw["format_version"] < 2:
         raw = {**raw, **dict.fromkeys(_SINCE_FORMAT_2)}
+    raw = {**dict.fromkeys(_ADDED), **raw}
     values = {entry.name: raw[entry.name] for entry in fields(Manifest)}
     if raw["task"] not in OUTPUTS:
         raise ValueError(f"task is {raw['task']!r}, expected one of {', '.join(OUTPUTS)}")
@@ -197,6 +206,12 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     values["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
     if values["engine"] is not None:
         values["engine"] = _engine(values["engine"], values["inputs"], raw["files"])
+    if values["late_interaction"] is not None:
+        values["late_interaction"] = LateInteraction.parse(
+            values["late_interaction"],
+            raw["model"]["vocab_size"],
+            values["limits"].max_sequence_length,
+        )
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     columns = values["outputs"][0].shape[-1]

@@ -17,7 +17,14 @@ from .bundle import Bundle, open_bundle
 from .inputs import check_packed, check_rows
 from .manifest import Manifest
 from .runner import Array, Runner
-from .tasks import classification, embedding, fill_mask, token_classification
+from .tasks import (
+    classification,
+    embedding,
+    fill_mask,
+    multi_vector,
+    sparse_embedding,
+    token_classification,
+)
 from .tokenization import Text
 
 if TYPE_CHECKING:
@@ -238,6 +245,84 @@ class Model:
             stride=stride,
         )
         return embedding.embed_iter(self._runner, texts, options, look_ahead, progress=progress)
+
+    @overload
+    def embed_sparse(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self, texts: str, *, top_k: int | None = ..., truncate: bool = ...
+    ) -> sparse_embedding.SparseEmbedding: ...
+    @overload
+    def embed_sparse(
+        self, texts: Sequence[Text], *, top_k: int | None = ..., truncate: bool = ...
+    ) -> list[sparse_embedding.SparseEmbedding]: ...
+    def embed_sparse(
+        self, texts: str | Sequence[Text], *, top_k: int | None = None, truncate: bool = False
+    ) -> Any:
+        """Embed texts as weights of the tokens of the vocabulary (SPLADE).
+
+        Args:
+            texts: one text or several.
+            top_k: keep this many weights of each, the largest; None: all that are not zero.
+            truncate: cut a text that is too long instead of raising.
+
+        Returns:
+            For each text its weights that are not zero, by token id. For a single string, that
+            string's. :meth:`token_weights` names the tokens.
+
+        Raises:
+            InputError: not a sparse-embedding bundle; a text too long.
+        """
+        self._runner.need("sparse-embedding", "embed_sparse")
+        return _answer(
+            texts,
+            lambda several: sparse_embedding.embed_sparse(
+                self._runner, several, top_k=top_k, truncate=truncate
+            ),
+        )
+
+    def token_weights(
+        self, embedding: sparse_embedding.SparseEmbedding, top_k: int | None = None
+    ) -> list[sparse_embedding.TokenWeight]:
+        """Name the tokens of a sparse embedding.
+
+        Args:
+            embedding: from :meth:`embed_sparse`.
+            top_k: how many; None: all.
+
+        Returns:
+            Tokens with their weights, the largest first.
+        """
+        return sparse_embedding.token_weights(self._runner, embedding, top_k)
+
+    @overload
+    def embed_multi(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self, texts: str, *, role: str, truncate: bool = ...
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def embed_multi(
+        self, texts: Sequence[str], *, role: str, truncate: bool = ...
+    ) -> list[NDArray[np.float32]]: ...
+    def embed_multi(self, texts: str | Sequence[str], *, role: str, truncate: bool = False) -> Any:
+        """Embed texts as one vector for each of their tokens (ColBERT).
+
+        Args:
+            texts: one text or several; no pairs.
+            role: "query" or "document": prefix, length, expansion and skipped tokens are those
+                that the checkpoint has for it (docs/retrieval.md).
+            truncate: cut a text that is longer than its role allows instead of raising.
+
+        Returns:
+            For each text float32 [vectors, dim]. For a single string, that string's.
+
+        Raises:
+            InputError: not a multi-vector bundle; an unknown role; a text too long.
+        """
+        self._runner.need("multi-vector", "embed_multi")
+        return _answer(
+            texts,
+            lambda several: multi_vector.embed_multi(
+                self._runner, several, role=role, truncate=truncate
+            ),
+        )
 
     @overload
     def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

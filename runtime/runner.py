@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from mbert.errors import BackendError, BundleError, InputError
 from .backends import Session
 from .bundle import Bundle
 from .inputs import check_sequences
+from .late_interaction import UNSEEN_INPUTS
 from .manifest import TensorSpec
 from .packing import Int32Array, PackedBatch, pack
 from .tokenization import Text, Tokenizer
@@ -155,12 +156,23 @@ class Runner:
         Raises:
             BackendError: the model has been closed, or it could not be computed.
         """
-        session = self._session
-        if session is None:
-            raise BackendError("The model has been closed. Load it again.")
         inputs = {"input_ids": input_ids, "cu_seqlens": cu_seqlens}
         if self.manifest.task == "fill-mask":
             inputs["mask_positions"] = self.mask_rows(input_ids) if mask_rows is None else mask_rows
+        for spec in self.manifest.inputs:
+            if spec.name in UNSEEN_INPUTS:
+                inputs[spec.name] = np.zeros((0, UNSEEN_INPUTS[spec.name]), np.int32)
+        return self.run(inputs)
+
+    def run(self, inputs: Mapping[str, Int32Array]) -> list[Array]:
+        """Run the graph once, on all of its inputs.
+
+        Raises:
+            BackendError: as :meth:`compute`.
+        """
+        session = self._session
+        if session is None:
+            raise BackendError("The model has been closed. Load it again.")
         return session.run(inputs)
 
     def batches(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, list[Array]]]:

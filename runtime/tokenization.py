@@ -52,26 +52,34 @@ class Tokenizer:
         """
         self._limits = limits
         self._whole = _read(path)
-        self._truncating = _read(path)
-        side = (self._whole.truncation or {}).get("direction", "right")
-        self._truncating.enable_truncation(limits.max_sequence_length, direction=side)
+        self._side = (self._whole.truncation or {}).get("direction", "right")
         # Saved settings would cut or pad silently.
         self._whole.no_truncation()
-        for tokenizer in (self._whole, self._truncating):
-            tokenizer.no_padding()
+        self._whole.no_padding()
+        self._truncating: dict[int, HuggingFaceTokenizer] = {}
 
     def encode(
-        self, texts: Sequence[Text], truncate: bool = False, *, first: int = 0
+        self,
+        texts: Sequence[Text],
+        truncate: bool = False,
+        *,
+        first: int = 0,
+        longest: int | None = None,
     ) -> list[Int32Array]:
         """Tokenize texts or pairs of texts, special tokens included.
 
-        ``first``: the number that messages give to the first text.
+        Args:
+            texts: what is to be tokenized.
+            truncate: cut texts that are too long.
+            first: the number that messages give to the first text.
+            longest: the most tokens; None: as many as the bundle takes.
 
         Raises:
-            InputError: not text; or a text longer than the bundle takes, unless ``truncate``.
+            InputError: not text; or a text that is too long, unless ``truncate``.
         """
-        encodings = self._encodings(texts, truncate, first)
-        self._check_lengths(encodings, first)
+        longest = self._limits.max_sequence_length if longest is None else longest
+        encodings = self._encodings(texts, longest if truncate else None, first)
+        self._check_lengths(encodings, longest, first)
         return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
 
     def windows(self, texts: Sequence[Text], stride: int | None, *, first: int = 0) -> Windows:
@@ -94,7 +102,7 @@ class Tokenizer:
                 stride,
                 f"Text {first + i}",
             )
-            for i, encoding in enumerate(self._encodings(texts, truncate=False, first=first))
+            for i, encoding in enumerate(self._encodings(texts, None, first))
         )
 
     def tokenize(
@@ -116,28 +124,37 @@ class Tokenizer:
                     f"Text {i} is a {type(text).__name__}; expected a string. Places in a text "
                     "are given for single texts, not for pairs."
                 )
-        encodings = self._encodings(texts, truncate)
-        self._check_lengths(encodings)
+        longest = self._limits.max_sequence_length
+        encodings = self._encodings(texts, longest if truncate else None)
+        self._check_lengths(encodings, longest)
         return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
 
     def token(self, token_id: int) -> str:
         """The text that a token stands for, as a reader would write it."""
         return str(self._whole.decode([token_id], skip_special_tokens=False))
 
-    def _encodings(self, texts: Sequence[Text], truncate: bool, first: int = 0) -> list[Any]:
+    def _encodings(self, texts: Sequence[Text], cut_to: int | None, first: int = 0) -> list[Any]:
         for i, text in enumerate(texts, first):
             if not _is_text(text):
                 raise InputError(
                     f"Text {i} is a {type(text).__name__}; expected a string or a pair of strings."
                 )
             _check_unicode(text, i)
-        tokenizer = self._truncating if truncate else self._whole
+        tokenizer = self._whole if cut_to is None else self._cutting_to(cut_to)
         encodings: list[Any] = tokenizer.encode_batch(list(texts))
         return encodings
 
-    def _check_lengths(self, encodings: Sequence[Any], first: int = 0) -> None:
+    def _cutting_to(self, longest: int) -> HuggingFaceTokenizer:
+        # One for each length, since they are shared between threads.
+        if longest not in self._truncating:
+            tokenizer = HuggingFaceTokenizer.from_str(self._whole.to_str())
+            tokenizer.enable_truncation(longest, direction=self._side)
+            self._truncating[longest] = tokenizer
+        return self._truncating[longest]
+
+    def _check_lengths(self, encodings: Sequence[Any], longest: int, first: int = 0) -> None:
         for i, encoding in enumerate(encodings, first):
-            check_length(len(encoding), self._limits, f"Text {i}")
+            check_length(len(encoding), longest, f"Text {i}")
 
     def _tokenized(self, text: str, encoding: Any, unknown: int) -> TokenizedText:
         ids = np.asarray(encoding.ids, np.int32)

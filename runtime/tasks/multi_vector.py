@@ -104,9 +104,7 @@ def _settings(runner: Runner) -> LateInteraction:
     return settings
 
 
-def _encode(
-    runner: Runner, texts: Sequence[str], terms: Terms, truncate: bool
-) -> list[Int32Array]:
+def _encode(runner: Runner, texts: Sequence[str], terms: Terms, truncate: bool) -> list[Int32Array]:
     """Tokenize, and put the prefix behind the first token."""
     added = [] if terms.prefix is None else [terms.prefix]
     sequences = runner.tokenizer.encode(texts, truncate, longest=terms.length - len(added))

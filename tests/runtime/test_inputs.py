@@ -100,7 +100,7 @@ def test_a_sequence_may_be_as_long_as_the_limit() -> None:
     with pytest.raises(InputError, match=r"Sequence 0 has 17 tokens; the bundle takes up to 16"):
         check_sequences([[1] * 17], VOCAB, LIMITS)
     with pytest.raises(InputError, match="Text 3 has 17 tokens"):
-        check_length(17, LIMITS, "Text 3")
+        check_length(17, LIMITS.max_sequence_length, "Text 3")
 
 
 @pytest.mark.parametrize("text", ["a text", b"bytes"])
