@@ -46,10 +46,10 @@ class Expansion:
         rows, seen_sequence, seen_position = self.seen.unbind(1)
         sequence, position = self.tokens.unbind(1)
         first = qkv.shape[0] - self.tokens.shape[0]
-        q, _, _ = work[first:].unflatten(1, (3, num_heads, -1)).unbind(1)
+        q, _, _ = _heads(work[first:], num_heads)
         # Clamped, as every gather is.
         seen = F.embedding(rows.clamp(0, qkv.shape[0] - 1), work)
-        _, k, v = seen.unflatten(1, (3, num_heads, -1)).unbind(1)
+        _, k, v = _heads(seen, num_heads)
         q, k = _rotated(q, rope, position), _rotated(k, rope, seen_position)
         visible = sequence[:, None] == seen_sequence
         if window >= 0:
@@ -59,6 +59,11 @@ class Expansion:
         weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
         context = (weights * visible) @ v.transpose(0, 1)
         return context.transpose(0, 1).flatten(1).to(qkv.dtype)
+
+
+def _heads(qkv: Tensor, num_heads: int) -> tuple[Tensor, ...]:
+    """[rows, 3 * heads * head_dim] -> queries, keys and values, each [rows, heads, head_dim]."""
+    return qkv.view(qkv.shape[0], 3, num_heads, -1).unbind(1)
 
 
 def _rotated(x: Tensor, rope: Tensor, position: Tensor) -> Tensor:

@@ -145,21 +145,22 @@ def _query_expansion(spec: ModuleSpec) -> tuple[QueryExpansion | None, int | Non
     known = {"strategy", "attend", "token", "length"}
     if not isinstance(settings, dict) or not set(settings) <= known:
         raise spec.unsuited("query_expansion", f"an object of {', '.join(sorted(known))}")
-    length, token = settings.get("length"), settings.get("token")
+    strategy, attended, token = (settings.get(key) for key in ("strategy", "attend", "token"))
     if (
-        settings.get("strategy") not in _STRATEGIES
-        or not isinstance(settings.get("attend", False), bool)
+        strategy not in _STRATEGIES
+        or not isinstance(attended, bool | None)
         or not isinstance(token, str | None)
-        or not _is_length(length)
+        or not _is_length(settings.get("length"))
     ):
         raise spec.unsuited(
             "query_expansion", f"a strategy of {', '.join(_STRATEGIES)} and a length from 1 on"
         )
-    if settings["strategy"] == "fixed":
+    length = int(settings["length"])
+    if strategy == "fixed":
         ceiling = length
     elif ceiling is not None:
         ceiling = max(ceiling, length)
-    return QueryExpansion(length, settings.get("attend", False), token), ceiling
+    return QueryExpansion(length, bool(attended), token), ceiling
 
 
 def _length(spec: ModuleSpec, key: str) -> int | None:

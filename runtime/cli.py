@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from mbert.errors import InputError, MbertError
 
+from .late_interaction import ROLES
 from .model import Model, load
 from .tasks.embedding import POOLINGS
 from .tasks.token_classification import AGGREGATIONS
 
-_HAS_TOP_K = ("fill-mask", "text-classification")
+_HAS_TOP_K = ("fill-mask", "text-classification", "sparse-embedding")
+# Of a sparse embedding, unless the user asks for more: the text's best tokens.
+_SHOWN_TOKENS = 10
 
 
 @click.command("run")
@@ -28,13 +33,14 @@ _HAS_TOP_K = ("fill-mask", "text-classification")
     type=click.File("r", encoding="utf-8"),
     help="One text a line; - for standard input.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Candidates or labels to print.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Candidates, labels or weights.")
 @click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
 @click.option(
     "--aggregation",
     type=click.Choice(AGGREGATIONS),
     help="How tokens become entities. Default: simple.",
 )
+@click.option("--role", type=click.Choice(ROLES), help="Of multi-vector texts. Default: document.")
 @click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
 @click.option("--device", help="Which GPU, for a bundle for GPUs: cuda:N. Default: the first.")
@@ -46,6 +52,7 @@ def main(
     top_k: int | None,
     pooling: str | None,
     aggregation: str | None,
+    role: str | None,
     truncate: bool,
     threads: int | None,
     device: str | None,
@@ -60,9 +67,11 @@ def main(
                 raise click.UsageError(f"--pooling is for embeddings; {bundle} is {task}.")
             if aggregation is not None and task != "token-classification":
                 raise click.UsageError(f"--aggregation is for entities; {bundle} is {task}.")
+            if role is not None and task != "multi-vector":
+                raise click.UsageError(f"--role is for multi-vector bundles; {bundle} is {task}.")
             if top_k is not None and task not in _HAS_TOP_K:
                 raise click.UsageError(
-                    f"--top-k picks candidates or labels of a text; {bundle} is {task}."
+                    f"--top-k picks candidates, labels or weights of a text; {bundle} is {task}."
                 )
             if task == "fill-mask":
                 answers = _fill_mask(model, given, top_k or 5, truncate)
@@ -70,6 +79,10 @@ def main(
                 answers = _classify(model, given, top_k, truncate)
             elif task == "token-classification":
                 answers = _tag(model, given, aggregation or "simple", truncate)
+            elif task == "sparse-embedding":
+                answers = _embed_sparse(model, given, top_k, truncate)
+            elif task == "multi-vector":
+                answers = _embed_multi(model, given, role or "document", truncate)
             else:
                 answers = _embed(model, given, pooling, truncate)
     except MbertError as error:
@@ -137,6 +150,33 @@ def _embed(
     for vector in model.embed(texts, pooling=pooling, truncate=truncate):
         head = " ".join(f"{value:+.4f}" for value in vector[:6])
         shown = f"  [{head} ...] {vector.size} dimensions"
-        # Nine significant digits give a float32 back exactly.
-        answers.append((shown, {"embedding": [float(f"{value:.9g}") for value in vector]}))
+        answers.append((shown, {"embedding": _exact(vector)}))
     return answers
+
+
+def _embed_sparse(
+    model: Model, texts: list[str], top_k: int | None, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for embedding in model.embed_sparse(texts, top_k=top_k, truncate=truncate):
+        best = model.token_weights(embedding, top_k or _SHOWN_TOKENS)
+        listed = "  ".join(f"{w.token.strip() or repr(w.token)} {w.weight:.3f}" for w in best)
+        shown = f"  {listed}  ({embedding.indices.size} tokens)"
+        weights = {"indices": embedding.indices.tolist(), "values": _exact(embedding.values)}
+        answers.append((shown, {**weights, "best": [asdict(weight) for weight in best]}))
+    return answers
+
+
+def _embed_multi(
+    model: Model, texts: list[str], role: str, truncate: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    answers = []
+    for vectors in model.embed_multi(texts, role=role, truncate=truncate):
+        shown = f"  {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions"
+        answers.append((shown, {"embeddings": [_exact(vector) for vector in vectors]}))
+    return answers
+
+
+def _exact(values: NDArray[np.float32]) -> list[float]:
+    # Nine significant digits give a float32 back exactly.
+    return [float(f"{value:.9g}") for value in values]

@@ -72,8 +72,8 @@ def lay_out(
         unseen: int32 [sequences], how many of each.
 
     Returns:
-        The batch's rows in their new order, and the inputs of the graph: ``input_ids``,
-        ``cu_seqlens`` of the sequences without them, and ``expansions`` and ``seen`` (docs/bundle.md).
+        The batch's rows in their new order, and the inputs of the graph (docs/bundle.md):
+        ``input_ids``, ``cu_seqlens`` of the sequences without them, ``expansions``, ``seen``.
     """
     lengths = np.diff(batch.cu_seqlens)
     sequence = np.repeat(np.arange(lengths.size), lengths)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import mbert
-from mbert.model import TASKS, open_checkpoint
-from support.checkpoints import SMALL, make_checkpoint, to_legacy
+from mbert.model import open_checkpoint
+from support.checkpoints import ARCHITECTURES, SMALL, make_checkpoint, to_legacy
 from support.comparison import Judgement, judge, random_sequences, side_by_side
 from support.oracle import MUTANTS
 
@@ -122,7 +122,7 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "task"),
     [
-        *((name, task) for name in ("default", "all biases") for task in TASKS),
+        *((name, task) for name in ("default", "all biases") for task in ARCHITECTURES),
         # These change the encoder alone.
         *((name, "fill-mask") for name in ("window odd", "irregular layers", "one theta")),
     ],
@@ -156,7 +156,7 @@ def test_classifier_pooling(pooling: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ARCHITECTURES)
 def test_mutant_is_caught(mutant: str, task: str, tmp_path: Path) -> None:
     """A test of the tests: each mistake exceeds the tolerance tenfold."""
     # A classifier that pools by first token sees the window through the layers only: enough layers.
