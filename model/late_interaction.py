@@ -13,11 +13,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mbert.errors import CheckpointError
+
 from .chain import TOKENS, Chain, Packing
 from .config import ModelConfig
 from .encoder import Encoder
 from .expansion import Expansion
-from .modules import ModuleSpec
+from .modules import MODULES, ModuleSpec
 
 MASK = "MultiVectorMask"
 
@@ -96,11 +98,7 @@ class MultiVector(nn.Module):
     """The encoder, and a vector for each of its tokens."""
 
     def __init__(self, config: ModelConfig, modules: Sequence[ModuleSpec]) -> None:
-        """Make the modules for ``config``.
-
-        Raises:
-            CheckpointError: no modules, or some that do not fit together.
-        """
+        """Use :func:`multi_vector`."""
         super().__init__()
         self.model = Encoder(config)
         # The mask chooses among the vectors, which is left to the runtime.
@@ -130,7 +128,17 @@ class ExpandedMultiVector(MultiVector):
 
 
 def multi_vector(config: ModelConfig, modules: Sequence[ModuleSpec]) -> MultiVector:
-    """Make the module of the task, of the class that the query expansion needs."""
+    """Make the module of the task, of the class that the query expansion needs.
+
+    Raises:
+        CheckpointError: no modules, or some that do not fit together.
+    """
+    kinds = [spec.kind for spec in modules]
+    if not modules or "Pooling" in kinds:
+        raise CheckpointError(
+            f"{MODULES} lists {', '.join(kinds) or 'nothing'}; multi-vector needs a transformer "
+            "and what makes a vector of each token, without Pooling."
+        )
     expansion = LateInteraction.of(modules).expansion
     unseen = expansion is not None and not expansion.attended
     return (ExpandedMultiVector if unseen else MultiVector)(config, modules)
