@@ -19,7 +19,7 @@ from mbert.errors import BackendError, InputError, MbertError
 from .machine import this_machine
 from .plot import check_plot, plot
 from .process import WorkerProcess
-from .programs import PEERS
+from .programs import PEERS, choose_peers
 from .random_checkpoint import SHAPES, places
 from .roofline import ELEMENT_SIZES
 from .workloads import WORKLOADS, choose
@@ -32,12 +32,13 @@ STDOUT = Path("-")
 _FILE_WIDTH = 120
 DEFAULT_PRECISION = "fp16"
 # The options that mean something where nothing is measured.
-_OF_PREDICTION = ("bundle", "shape", "target", "precision", "names", "json_path")
+_OF_PREDICTION = ("bundles", "shape", "target", "precision", "names", "json_path")
 
 _HELP = """Measure BUNDLE: real tokens per second, latency and memory of each workload.
 
-Each program has a process of its own and they run in turns, one at a time. Before anything is timed
-their outputs are compared: programs that compute different things are an error, not a table.
+Exports of one model in different precisions can be measured together. Each program has a process of
+its own and they run in turns, one at a time. Before anything is timed their outputs are compared:
+programs that compute different things are an error, not a table.
 
 With --predict nothing is measured: a roofline model says what each operator should cost on a GPU,
 from the figures of its data sheet and assumptions that are printed.
@@ -50,7 +51,7 @@ Workloads (* not by default: minutes each for a base-size model on two cores):
 
 
 @click.command(help=_HELP)
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, metavar="[BUNDLE]...", type=click.Path(path_type=Path))
 @click.option(
     "--random",
     "shape",
@@ -60,10 +61,15 @@ Workloads (* not by default: minutes each for a base-size model on two cores):
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
-    help="With --random: leave checkpoint and bundle in this folder.",
+    help="Leave in this folder what is made: with --random checkpoint and bundle, and the models "
+    "that peers need. The latter are taken from there when they are needed again.",
 )
 @click.option(
-    "--against", "peers", type=click.Choice(PEERS), multiple=True, help="A program to compare with."
+    "--against",
+    "peers",
+    metavar="NAMES",
+    help=f"Programs to compare with, with commas between them, or all: {', '.join(PEERS)}. One "
+    "whose libraries are missing is left out.",
 )
 @click.option(
     "--checkpoint",
@@ -126,10 +132,10 @@ def main(**options: Any) -> None:
 class Options:
     """The command line; each field is described by its option above."""
 
-    bundle: Path | None
+    bundles: tuple[Path, ...]
     shape: str | None
     keep: Path | None
-    peers: tuple[str, ...]
+    peers: str | None
     checkpoint: str | None
     names: str | None
     seconds: float
@@ -146,16 +152,16 @@ class Options:
             return
         if "precision" in given:
             raise click.UsageError("--precision belongs to --predict; a bundle has its own.")
-        if (self.bundle is None) == (self.shape is None):
+        if bool(self.bundles) == (self.shape is not None):
             raise click.UsageError("Give a BUNDLE or --random, one of the two.")
         if self.shape is not None and self.checkpoint is not None:
             raise click.UsageError("--random makes its own checkpoint; leave out --checkpoint.")
-        if self.shape is None and self.keep is not None:
-            raise click.UsageError("--keep belongs to --random.")
+        if self.shape is None and self.peers is None and self.keep is not None:
+            raise click.UsageError("--keep belongs to --random and --against.")
 
     def _check_prediction(self, given: Collection[str]) -> None:
-        if self.bundle is not None and self.shape is not None:
-            raise click.UsageError("Give a BUNDLE or --random, not both.")
+        if len(self.bundles) + (self.shape is not None) > 1:
+            raise click.UsageError("Give one BUNDLE or --random, not both.")
         others = [name for name in given if name not in _OF_PREDICTION]
         if others:
             options = click.get_current_context().command.params
@@ -166,6 +172,7 @@ class Options:
 def _bench(options: Options, scratch: Path) -> None:
     # Everything that can be refused is refused before minutes are spent.
     workloads = choose(options.names)
+    peers = choose_peers(options.peers)
     if options.plot_path is not None:
         _need("matplotlib", "--plot")
         check_plot(options.plot_path)
@@ -176,23 +183,23 @@ def _bench(options: Options, scratch: Path) -> None:
 
     steps = Steps()
     machine = this_machine()  # before the export keeps it busy
-    bundle, checkpoint = options.bundle, options.checkpoint
+    bundles, checkpoint = options.bundles, options.checkpoint
     if options.shape is not None:
         folder = options.keep or scratch / "made"
         made, bundle = places(options.shape, folder)
-        checkpoint = str(made)
+        bundles, checkpoint = (bundle,), str(made)
         with steps(f"export random weights of the shape {options.shape}"):
             _make_random(options.shape, folder, scratch)
-    assert bundle is not None
     report = compare_programs(
-        bundle,
+        bundles,
         checkpoint,
-        options.peers,
+        peers,
         workloads,
         machine=machine,
         threads=options.threads or machine.cores,
         seconds=options.seconds,
         scratch=scratch,
+        kept=options.keep,
         progress=steps,
     )
     _show([table(report)], report.to_json(), options.json_path)
@@ -204,7 +211,11 @@ def _predict(options: Options, target: str) -> None:
     from .predict import predict, tables
 
     report = predict(
-        options.bundle, options.shape, target, options.precision, choose(options.names or "all")
+        options.bundles[0] if options.bundles else None,
+        options.shape,
+        target,
+        options.precision,
+        choose(options.names or "all"),
     )
     _show(tables(report), report.to_json(), options.json_path)
 

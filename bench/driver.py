@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mbert.runtime.packing import Int32Array
 
-from .agreement import Agreement, Outputs, compare
+from .agreement import Agreement
+from .field import Field
 from .figures import Figures, Ratio, figures, ratio
-from .process import WorkerProcess
-from .programs import MBERT
+from .roofline import Shape, forward_flop
+from .runner import Entrant, Runner
 from .workloads import Workload, batches, padded_tokens
 
 ROUNDS = 3
@@ -24,8 +27,10 @@ class Result:
 
     ``peak_bytes`` is the largest resident size of its process; while this workload ran if
     ``peak_was_reset``, else since the process began. ``settled``: its threads slept during the
-    other programs' turns. ``turns``: seconds of each call, for each round. ``agreement`` and
-    ``ratio`` compare with mbert; None for mbert itself.
+    other programs' turns. ``turns``: seconds of each call, for each round. ``agreement`` is with
+    the program that all others are checked against; None for that one itself. ``ratio`` is how
+    many times faster the bundle ``compared_with`` is; None for the first bundle. ``share`` is that
+    of the best sgemm, see :mod:`mbert.bench.sgemm`; None before that is known.
     """
 
     figures: Figures
@@ -34,7 +39,9 @@ class Result:
     settled: bool
     turns: list[list[float]]
     agreement: Agreement | None = None
+    compared_with: str | None = None
     ratio: Ratio | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class Measurement:
     """A workload and what each program made of it.
 
     ``tokens`` are real ones; ``padded_tokens`` is what a program that pads computes in their place.
+    ``longest`` is the longest sequence's length, ``spread`` the standard deviation of the lengths
+    over their mean, ``flop`` what :func:`mbert.bench.roofline.forward_flop` counts. ``failures``
+    has the reason for each peer without a result.
     """
 
     workload: str
@@ -49,11 +59,16 @@ class Measurement:
     sequences: int
     tokens: int
     padded_tokens: int
+    longest: int
+    spread: float
+    flop: float
     results: dict[str, Result]
+    failures: dict[str, str]
 
 
 def measure(
-    workers: Mapping[str, WorkerProcess],
+    runners: Sequence[Runner],
+    shape: Shape,
     workload: Workload,
     sequences: Sequence[Int32Array],
     scratch: Path,
@@ -62,47 +77,58 @@ def measure(
     """Measure a workload.
 
     Args:
-        workers: by program, each with its program loaded; mbert's is the one compared with.
+        runners: the programs, bundles first.
+        shape: of the model that they all compute.
         workload: says how the peers pad.
         sequences: int32 [length] each.
         scratch: a folder for the programs' outputs.
         seconds: time to spend on timed turns; at least :data:`ROUNDS` rounds are made.
 
     Raises:
-        BenchError: a program died, or does not compute what mbert does.
+        MbertError: a bundle fails.
+        BenchError: the bundles do not compute the same, or a peer in float32 does not. Whatever
+            else goes wrong with a peer is noted, and the others go on.
     """
     lengths = [len(ids) for ids in sequences]
     groups = batches(lengths, workload.peer_batch, workload.peer_sorted)
-    listed = [ids.tolist() for ids in sequences]
-    for worker in workers.values():
-        worker.ask("prepare", sequences=listed, groups=groups)
-    agreements = _agreements(workers, workload.name, scratch)
-    for worker in workers.values():
-        worker.ask("turn")  # the second run of a shape is the first with warm allocators
-    was_reset = {name: worker.ask("reset_peak")["reset"] for name, worker in workers.items()}
+    field = Field(runners)
+    field.leave_out_too_large(
+        shape.num_attention_heads, [[lengths[i] for i in group] for group in groups]
+    )
+    field.load()
+    field.ask("prepare", sequences=[ids.tolist() for ids in sequences], groups=groups)
+    agreements = field.agreements(workload.name, scratch)
+    field.ask("turn")  # the second run of a shape is the first with warm allocators
+    was_reset = {name: reply["reset"] for name, reply in field.ask("reset_peak").items()}
 
-    peaks = dict.fromkeys(workers, 0)
-    settled = dict.fromkeys(workers, True)
+    names = field.names
+    peaks = dict.fromkeys(names, 0)
+    settled = dict.fromkeys(names, True)
 
     def turn(name: str) -> list[float]:
-        reply = workers[name].ask("turn")
+        reply = field.ask_one(name, "turn")
+        if reply is None:
+            return []
         peaks[name] = max(peaks[name], reply["peak_bytes"])
         settled[name] = settled[name] and reply["settled"]
         calls: list[float] = reply["seconds"]
         return calls
 
-    turns = interleave(list(workers), turn, seconds)
+    turns = interleave(names, turn, seconds)
     tokens = sum(lengths)
+    counterparts = _counterparts([runner.entrant for runner in runners])
     results = {}
-    for name, rounds in turns.items():
+    for name in field.names:
+        counterpart = counterparts[name]
         results[name] = Result(
-            figures=figures([call for calls in rounds for call in calls], tokens),
+            figures=figures([call for calls in turns[name] for call in calls], tokens),
             peak_bytes=peaks[name],
             peak_was_reset=was_reset[name],
             settled=settled[name],
-            turns=rounds,
+            turns=turns[name],
             agreement=agreements.get(name),
-            ratio=None if name == MBERT else ratio(turns[MBERT], rounds),
+            compared_with=counterpart,
+            ratio=None if counterpart is None else ratio(turns[counterpart], turns[name]),
         )
     return Measurement(
         workload=workload.name,
@@ -110,7 +136,11 @@ def measure(
         sequences=len(lengths),
         tokens=tokens,
         padded_tokens=padded_tokens(lengths, groups),
+        longest=max(lengths),
+        spread=float(np.std(lengths) / np.mean(lengths)),
+        flop=forward_flop(shape, lengths),
         results=results,
+        failures=field.failures,
     )
 
 
@@ -145,16 +175,16 @@ def interleave(
     return turns
 
 
-def _agreements(
-    workers: Mapping[str, WorkerProcess], workload: str, scratch: Path
-) -> dict[str, Agreement]:
-    outputs = {}
-    for name, worker in workers.items():
-        path = scratch / f"{name}.float32"
-        shapes = worker.ask("write_outputs", path=str(path))["shapes"]
-        outputs[name] = Outputs(name, path, shapes)
-    ours = outputs.pop(MBERT)
-    agreements = {name: compare(ours, theirs, workload) for name, theirs in outputs.items()}
-    for output in (ours, *outputs.values()):
-        output.path.unlink()  # hundreds of megabytes for the largest workloads
-    return agreements
+def _counterparts(entrants: Sequence[Entrant]) -> dict[str, str | None]:
+    """Name the bundle that each program's ratio is taken with.
+
+    A peer's is the first bundle of its precision, else the first of all; so is another bundle's.
+    """
+    bundles = [entrant for entrant in entrants if entrant.ours]
+    first = bundles[0]
+    counterparts: dict[str, str | None] = {}
+    for entrant in entrants:
+        alike = [bundle for bundle in bundles if bundle.precision == entrant.precision]
+        counterpart = first if entrant.ours or not alike else alike[0]
+        counterparts[entrant.name] = None if entrant is first else counterpart.name
+    return counterparts

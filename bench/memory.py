@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import resource
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_MEMINFO = Path("/proc/meminfo")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # After a reset the peak is the present size; a page more may have come since.
 _SLACK_BYTES = 16 << 20
@@ -24,6 +26,14 @@ def peak_bytes() -> int:
 def resident_bytes() -> int:
     """Return the present resident size of this process."""
     return _status_bytes("VmRSS") or 0
+
+
+def available_bytes() -> int:
+    """Return what the system can still give to processes without swapping."""
+    available = _bytes(_MEMINFO, "MemAvailable")
+    if available is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return available
 
 
 def reset_peak() -> bool:
@@ -46,8 +56,12 @@ def _release_freed() -> None:
 
 
 def _status_bytes(key: str) -> int | None:
+    return _bytes(_STATUS, key)
+
+
+def _bytes(path: Path, key: str) -> int | None:
     try:
-        found = re.search(rf"^{key}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        found = re.search(rf"^{key}:\s+(\d+) kB$", path.read_text(), re.MULTILINE)
     except OSError:
         return None
     return int(found[1]) * 1024 if found else None

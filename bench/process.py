@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,18 +20,24 @@ from .errors import BenchError
 
 _END_SECONDS = 5
 _TAIL_LINES = 8
+# Everything is on this machine: a library that asks the hub would only wait, and OpenVINO's tools
+# report what they do to their makers unless they run in CI.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "CI": "true"}
 
 
 class WorkerProcess:
     """A process that runs ``mbert.bench.worker``; a context manager that ends it."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(
+        self, name: str, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start it.
 
         Args:
             name: for messages.
             folder: its working directory. An empty one: Python looks for modules there first, and
                 a source tree would hide the installed package.
+            environment: variables beside those of this process.
         """
         self.name = name
         # A file, not a pipe: nobody reads it until something goes wrong.
@@ -44,9 +51,13 @@ class WorkerProcess:
             stderr=self._messages,
             cwd=folder,
             encoding="utf-8",
-            # Everything is on this machine: a library that asks the hub would only wait.
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **_OFFLINE, **(environment or {})},
         )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Send a command and wait for its result.

@@ -11,9 +11,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from .agreement import Agreement
 from .driver import Measurement, Result
 from .machine import Machine
-from .programs import MBERT
+from .programs import PEERS
+from .sgemm import Ceiling
 
 # Raised when a field changes its meaning or goes away.
 FORMAT_VERSION = 1
@@ -23,10 +25,12 @@ FORMAT_VERSION = 1
 class Loaded:
     """A program as it was loaded.
 
-    ``load_seconds``: from the files to ready; ``peak_bytes``: the largest resident size of its
-    process from its start to its end, loading and the check of its outputs included.
+    ``precision``: what it computes in; ``load_seconds``: from the files to ready; ``peak_bytes``:
+    the largest resident size of its process from its start to its end, loading and the check of its
+    outputs included.
     """
 
+    precision: str
     versions: dict[str, str]
     load_seconds: float
     peak_bytes: int
@@ -36,20 +40,25 @@ class Loaded:
 class Report:
     """Everything that was measured, and on what.
 
-    ``model`` says what was run (task, precision, target, source, shape); ``skipped`` has the reason
-    for each workload that was asked for and not run.
+    ``model`` says what was run (task, source, shape; precision, target and version of the first
+    bundle); ``sgemm`` is what shares are of, measured before and after the programs; ``skipped``
+    has the reason for each workload that was asked for and not run, ``left_out`` for each peer.
     """
 
     machine: Machine
     model: dict[str, Any]
     threads: int
     programs: dict[str, Loaded]
+    sgemm: Ceiling
     workloads: list[Measurement]
     skipped: dict[str, str]
+    left_out: dict[str, str]
 
     def to_json(self) -> str:
         """Serialise, indented; times in seconds, sizes in bytes."""
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=2)
+        fields = asdict(self)
+        fields["sgemm"]["best"] = self.sgemm.best
+        return json.dumps({"format_version": FORMAT_VERSION, **fields}, indent=2)
 
 
 def table(report: Report) -> Table:
@@ -57,7 +66,7 @@ def table(report: Report) -> Table:
     model = report.model
     drawn = Table(
         # As Text: a square bracket in a name is no markup.
-        title=Text(f"{model['source']}: {model['task']}, {model['precision']}"),
+        title=Text(f"{model['source']}: {model['task']}"),
         caption=Text("\n".join(_notes(report))),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -73,6 +82,7 @@ def table(report: Report) -> Table:
         "p90 ms",
         "p99 ms",
         "peak MB",
+        "share",
         "mbert is faster",
     ):
         drawn.add_column(heading, justify="right")
@@ -81,7 +91,7 @@ def table(report: Report) -> Table:
             drawn.add_row(
                 measurement.workload if i == 0 else "",
                 name,
-                f"{measurement.tokens if name == MBERT else measurement.padded_tokens:,}",
+                f"{measurement.padded_tokens if name in PEERS else measurement.tokens:,}",
                 *_cells(result),
             )
         drawn.add_section()
@@ -94,6 +104,7 @@ def _cells(result: Result) -> Iterator[str]:
     for seconds in (figures.median, figures.best, figures.p90, figures.p99):
         yield "" if seconds is None else f"{seconds * 1e3:,.{2 if seconds < 0.1 else 0}f}"
     yield f"{result.peak_bytes / 1e6:,.0f}{'' if result.peak_was_reset else '*'}"
+    yield "" if result.share is None else f"{result.share:.2f}"
     ratio = result.ratio
     yield "" if ratio is None else f"{ratio.median:.2f}x ({ratio.low:.2f}-{ratio.high:.2f})"
 
@@ -107,17 +118,26 @@ def _notes(report: Report) -> Iterator[str]:
     for name, loaded in report.programs.items():
         versions = ", ".join(f"{part} {version}" for part, version in loaded.versions.items())
         yield (
-            f"{name}: {versions}; loaded in {loaded.load_seconds:.1f} s, at most "
-            f"{loaded.peak_bytes / 1e6:,.0f} MB over its whole life"
+            f"{name}: {loaded.precision}; {versions}; loaded in {loaded.load_seconds:.1f} s, at "
+            f"most {loaded.peak_bytes / 1e6:,.0f} MB over its whole life"
         )
-    yield "In brackets: the least and the greatest ratio of a round."
-    for name, measurement in _with_peers(report):
-        agreement = measurement.results[name].agreement
-        assert agreement is not None
-        yield (
-            f"{measurement.workload}: {name} agrees to {agreement.max_abs_error:.1e} "
-            f"(largest value {agreement.largest_value:.3g})"
-        )
+    rates = (
+        f"{library} {' then '.join(f'{rate / 1e9:,.0f}' for rate in rates)}"
+        for library, rates in report.sgemm.rates.items()
+    )
+    yield (
+        f"share: of the best float32 product here, {report.sgemm.best / 1e9:,.0f} GFLOP/s (rows x "
+        f"{report.sgemm.columns_in} x {report.sgemm.columns_out}; {', '.join(rates)})."
+    )
+    yield from _comparisons(report)
+    for measurement in report.workloads:
+        for name, result in measurement.results.items():
+            if result.agreement is not None:
+                yield f"{measurement.workload}: {name} {_agreement(result.agreement)}"
+        for name, reason in measurement.failures.items():
+            yield f"{measurement.workload}: {name} has no figures: {reason}"
+    for name, reason in report.left_out.items():
+        yield f"{name} was left out: {reason}"
     results = [(m.workload, n, r) for m in report.workloads for n, r in m.results.items()]
     if not all(result.peak_was_reset for _, _, result in results):
         yield "*: the peak so far; this system does not let a process reset it."
@@ -130,8 +150,20 @@ def _notes(report: Report) -> Iterator[str]:
         yield f"{workload} was skipped: {reason}"
 
 
-def _with_peers(report: Report) -> Iterator[tuple[str, Measurement]]:
+def _comparisons(report: Report) -> Iterator[str]:
+    compared: dict[str, set[str]] = {}
     for measurement in report.workloads:
-        for name in measurement.results:
-            if name != MBERT:
-                yield name, measurement
+        for name, result in measurement.results.items():
+            if result.compared_with is not None:
+                compared.setdefault(result.compared_with, set()).add(name)
+    for bundle, names in compared.items():
+        yield f"Compared with {bundle}: {', '.join(n for n in report.programs if n in names)}."
+    if compared:
+        yield "In brackets: the least and the greatest ratio of a round."
+
+
+def _agreement(agreement: Agreement) -> str:
+    return (
+        f"agrees with {agreement.reference} to {agreement.max_abs_error:.1e} (largest value "
+        f"{agreement.largest_value:.3g}), cosine {agreement.cosine:.6f}"
+    )

@@ -210,6 +210,22 @@ def final_operators(shape: Shape, tokens: int, element_size: int) -> list[Operat
     return [Operator("add + final norm", ELEMENTWISE, 0, bytes_moved)]
 
 
+def forward_flop(shape: Shape, lengths: Sequence[int]) -> float:
+    """Count the operations that a forward pass of the encoder cannot do without.
+
+    2 for each multiply-add of the linear layers, on real tokens, and of the two products of
+    attention, on the pairs that attend: ``sum over layers of 2 T H (3H + H + 2I + I) + 4 P H``,
+    with T tokens, hidden size H, intermediate size I and P pairs. Norms, softmax, activations,
+    rotation and the task's head are left out.
+    """
+    flop = 0.0
+    for layer, window in enumerate(shape.windows):
+        operators = layer_operators(shape, layer, lengths, ELEMENT_SIZES["fp32"])
+        flop += sum(operator.flop for operator in operators if operator.kind == PROJECTION)
+        flop += 4 * attended_pairs(lengths, window) * shape.hidden_size
+    return flop
+
+
 def cost(operator: Operator, card: Figures, precision: str, assumptions: Assumptions) -> Cost:
     """Predict the time of one operator within a CUDA graph.
 

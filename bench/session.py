@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from mbert.errors import BundleError, InputError
+from mbert.errors import BackendError, BundleError, InputError
 from mbert.runtime.manifest import Manifest
 from mbert.steps import Steps
 
 from .driver import Measurement, measure
+from .errors import BenchError
 from .machine import Machine
+from .peer_models import PeerModels
 from .process import WorkerProcess
-from .programs import MBERT
+from .programs import BUNDLE, EXACT, MBERT, PEERS, Kind
 from .report import Loaded, Report
+from .roofline import Shape
+from .runner import Entrant, Runner
+from .sgemm import Ceiling
+from .sgemm import measure as measure_sgemm
 from .workloads import Workload, ordinary_ids
 
 
 def compare_programs(
-    bundle: Path,
+    bundles: Sequence[Path],
     checkpoint: str | None,
     peers: Sequence[str],
     workloads: Sequence[Workload],
@@ -28,63 +35,137 @@ def compare_programs(
     threads: int,
     seconds: float,
     scratch: Path,
+    kept: Path | None,
     progress: Steps,
 ) -> Report:
-    """Measure mbert and its peers.
+    """Measure bundles and their peers.
 
     Args:
-        bundle: a bundle folder.
-        checkpoint: what it was exported from, for the peers: a folder or a hub id; None: the
-            hub id that the manifest names.
-        peers: names of :data:`mbert.bench.programs.PEERS`; may be empty.
-        workloads: what to run; those with sequences too long for the bundle are skipped.
+        bundles: bundle folders of one model and task, in different precisions.
+        checkpoint: what they were exported from, for the peers: a folder or a hub id; None: the
+            hub id that the first manifest names.
+        peers: keys of :data:`mbert.bench.programs.PEERS`; may be empty.
+        workloads: what to run; those with sequences too long for the bundles are skipped.
         machine: as it was before anything ran.
         threads: threads of every program.
         seconds: time to spend on the turns of each workload.
         scratch: a folder for the programs' outputs, and the processes' working directory.
+        kept: a folder for the models that peers need; None: in ``scratch``.
         progress: shows each step.
 
     Raises:
-        MbertError: a program cannot be loaded, dies or computes something else.
+        MbertError: a bundle cannot be loaded, dies or computes something else than the others; or
+            none of the peers can be loaded.
     """
-    manifest = Manifest.read(bundle)
-    fitting, skipped = _fitting(workloads, manifest)
+    manifests = [Manifest.read(bundle) for bundle in bundles]
+    manifest = manifests[0]
+    fitting, skipped = _fitting(workloads, manifests)
     ordinary = ordinary_ids(manifest.model["vocab_size"], manifest.special_tokens.values())
     mask = _mask(manifest)
-    # The processes work in another directory.
-    paths = {MBERT: bundle.resolve()}
-    if peers:
-        paths |= dict.fromkeys(peers, _checkpoint_folder(checkpoint, manifest, bundle))
+    entrants = _ours(bundles, manifests)
+    folder = _checkpoint_folder(checkpoint, manifest, bundles[0]) if peers else None
+    ceiling = Ceiling(manifest.model["hidden_size"], 3 * manifest.model["hidden_size"])
+
+    def measure_ceiling() -> None:
+        with progress("best sgemm"):
+            measure_sgemm(ceiling, threads, seconds, scratch)
+
     with ExitStack() as stack:
-        workers: dict[str, WorkerProcess] = {}
-        replies = {}
-        for name, path in paths.items():
-            with progress(f"load {name}"):
-                workers[name] = stack.enter_context(WorkerProcess(name, scratch))
-                replies[name] = workers[name].ask(
-                    "load", program=name, path=str(path), task=manifest.task, threads=threads
-                )
+        runners: list[Runner] = []
+        left_out: dict[str, str] = {}
+
+        def load(entrant: Entrant) -> None:
+            with progress(f"load {entrant.name}"):
+                runner = stack.enter_context(Runner(entrant, manifest.task, threads, scratch))
+                runner.load()
+            runners.append(runner)
+
+        for entrant in entrants:
+            load(entrant)
+        if folder is not None:
+            models = PeerModels(folder, manifest.task, kept or scratch, _maker(scratch, progress))
+            for name in peers:
+                kind = PEERS[name]
+                try:
+                    path = models.path(kind.loads)
+                    load(Entrant(name, kind, path, kind.precision, ours=False))
+                except (BackendError, BenchError) as error:
+                    left_out[name] = str(error)
+            if len(left_out) == len(peers):
+                raise BackendError(" ".join(left_out.values()))
+        measure_ceiling()
+        shape = Shape.of_manifest(manifest.model)
         measurements: list[Measurement] = []
         for workload in fitting:
             with progress(f"{workload.name}: {workload.description}"):
                 sequences = workload.sequences(ordinary, mask)
-                measurements.append(measure(workers, workload, sequences, scratch, seconds))
-        loaded = {
-            name: Loaded(
-                versions=replies[name]["versions"],
-                load_seconds=replies[name]["seconds"],
-                peak_bytes=worker.ask("highest_peak")["peak_bytes"],
-            )
-            for name, worker in workers.items()
-        }
+                measurements.append(measure(runners, shape, workload, sequences, scratch, seconds))
+        loaded = {runner.entrant.name: _loaded(runner) for runner in runners}
+    measure_ceiling()
     return Report(
         machine=machine,
         model=_describe(manifest),
         threads=threads,
         programs=loaded,
-        workloads=measurements,
+        sgemm=ceiling,
+        workloads=[_with_shares(measurement, ceiling.best) for measurement in measurements],
         skipped=skipped,
+        left_out=left_out,
     )
+
+
+def _ours(bundles: Sequence[Path], manifests: Sequence[Manifest]) -> list[Entrant]:
+    """Name the bundles: mbert, or where it is not float32 mbert-int8 for instance."""
+    entrants: dict[str, Entrant] = {}
+    for bundle, manifest in zip(bundles, manifests, strict=True):
+        name = MBERT if manifest.precision == EXACT else f"{MBERT}-{manifest.precision}"
+        for field in ("task", "model"):
+            if getattr(manifest, field) != getattr(manifests[0], field):
+                raise InputError(
+                    f"{bundle} and {bundles[0]} differ in {field}. Bundles that are measured "
+                    "together are exports of one checkpoint for one task."
+                )
+        if name in entrants:
+            raise InputError(
+                f"{bundle} and {entrants[name].path} are both in {manifest.precision}. Measure one "
+                "bundle of each precision together."
+            )
+        # The processes work in another directory.
+        entrants[name] = Entrant(
+            name, Kind("packed", BUNDLE), bundle.resolve(), manifest.precision, ours=True
+        )
+    return list(entrants.values())
+
+
+def _maker(scratch: Path, progress: Steps) -> Callable[[str, str, str, Path], None]:
+    """Make peers' models in processes whose memory goes away before anything is timed."""
+
+    def make(name: str, source: str, task: str, folder: Path) -> None:
+        with progress(f"make the model {name}"), WorkerProcess(f"{name} export", scratch) as worker:
+            worker.ask(
+                "make_peer_model", name=name, source=source, task=task, folder=str(folder)
+            )
+
+    return make
+
+
+def _loaded(runner: Runner) -> Loaded:
+    if runner.alive:  # a peer may have died on the last workload
+        runner.ask("highest_peak")
+    return Loaded(
+        precision=runner.entrant.precision,
+        versions=runner.versions,
+        load_seconds=runner.load_seconds,
+        peak_bytes=runner.peak_bytes,
+    )
+
+
+def _with_shares(measurement: Measurement, best: float) -> Measurement:
+    results = {
+        name: replace(result, share=measurement.flop / result.figures.median / best)
+        for name, result in measurement.results.items()
+    }
+    return replace(measurement, results=results)
 
 
 def _checkpoint_folder(checkpoint: str | None, manifest: Manifest, bundle: Path) -> Path:
@@ -102,9 +183,9 @@ def _checkpoint_folder(checkpoint: str | None, manifest: Manifest, bundle: Path)
 
 
 def _fitting(
-    workloads: Sequence[Workload], manifest: Manifest
+    workloads: Sequence[Workload], manifests: Sequence[Manifest]
 ) -> tuple[list[Workload], dict[str, str]]:
-    limit = manifest.limits.max_sequence_length
+    limit = min(manifest.limits.max_sequence_length for manifest in manifests)
     skipped = {
         workload.name: f"it has {max(workload.lengths):,} tokens in one sequence, the bundle "
         f"takes {limit:,}"

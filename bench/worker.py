@@ -42,10 +42,10 @@ class Worker:
         self._program: Program | None = None
         self._highest = 0  # of the peaks before each reset, in bytes
 
-    def load(self, program: str, path: str, task: str, threads: int) -> Reply:
+    def load(self, module: str, path: str, task: str, precision: str, threads: int) -> Reply:
         """Load a program; see :class:`Source`."""
         start = time.perf_counter()
-        self._program = open_program(program, Source(path, task, threads))
+        self._program = open_program(module, Source(path, task, precision, threads))
         return {"versions": self._program.versions, "seconds": time.perf_counter() - start}
 
     def prepare(self, sequences: list[list[int]], groups: list[list[int]]) -> Reply:
@@ -88,6 +88,19 @@ class Worker:
         make_random(shape, Path(folder))
         return {}
 
+    def make_peer_model(self, name: str, source: str, task: str, folder: str) -> Reply:
+        """Make a peer's model: here, so that its memory goes away."""
+        from .peer_models import make_peer_model
+
+        make_peer_model(name, source, task, Path(folder))
+        return {}
+
+    def sgemm(self, library: str, **arguments: Any) -> Reply:
+        """Measure a library's matrix product; see :func:`mbert.bench.sgemm.rate`."""
+        from .sgemm import rate
+
+        return {"rate": rate(library, **arguments)}
+
     @property
     def _loaded(self) -> Program:
         if self._program is None:
@@ -95,7 +108,17 @@ class Worker:
         return self._program
 
 
-COMMANDS = ("load", "prepare", "write_outputs", "turn", "reset_peak", "highest_peak", "make_random")
+COMMANDS = (
+    "load",
+    "prepare",
+    "write_outputs",
+    "turn",
+    "reset_peak",
+    "highest_peak",
+    "make_random",
+    "make_peer_model",
+    "sgemm",
+)
 
 
 def timed_calls(

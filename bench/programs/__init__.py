@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from mbert.errors import InputError
+
 if TYPE_CHECKING:  # it imports onnxruntime, which would count as a peer's memory
     from mbert.runtime.packing import Int32Array
+
+# The precision whose programs may differ by rounding only.
+EXACT = "fp32"
 
 
 class Program(Protocol):
@@ -21,7 +26,7 @@ class Program(Protocol):
 
     @property
     def versions(self) -> dict[str, str]:
-        """What it is made of."""
+        """What it is made of, and how it was set where that is not plain."""
         ...
 
     def prepare(self, sequences: Sequence[Int32Array], groups: Sequence[Sequence[int]]) -> None:
@@ -52,26 +57,82 @@ class Program(Protocol):
 class Source:
     """What a program loads.
 
-    ``path`` is a bundle for mbert, a checkpoint folder for the others; ``threads`` the threads of
-    one call.
+    ``path`` is what :class:`Kind` says; ``precision`` what the program computes in; ``threads`` the
+    threads of one call.
     """
 
     path: str
     task: str
+    precision: str
     threads: int
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A program that can be named on the command line.
+
+    Attributes:
+        module: of this package, whose ``open_program`` loads it.
+        loads: :data:`BUNDLE`, :data:`CHECKPOINT`, or a key of
+            :data:`mbert.bench.peer_models.MAKERS`: a model made from the checkpoint.
+        precision: "fp32", or "int8" with float32 between the products.
+        score_copies: arrays of the size of a batch's attention scores, float32 [batch, heads,
+            length, length], that it holds at once, as observed at 2,048 tokens; 0: it has none.
+    """
+
+    module: str
+    loads: str
+    precision: str = EXACT
+    score_copies: int = 0
+
+
 MBERT = "mbert"
-# Name on the command line -> the module whose `open_program` loads it.
-_MODULES = {MBERT: "packed", "pytorch": "pytorch"}
-PEERS = tuple(name for name in _MODULES if name != MBERT)
+BUNDLE = "bundle"
+CHECKPOINT = "checkpoint"
+PEERS = {
+    "pytorch": Kind("pytorch", CHECKPOINT),
+    "onnxruntime": Kind("padded_onnx", "padded-onnx", score_copies=4),
+    "openvino": Kind("openvino_ir", "openvino"),
+    "onnxruntime-int8": Kind("padded_onnx", "padded-onnx-int8", "int8", score_copies=4),
+    "openvino-int8": Kind("openvino_ir", "openvino-int8", "int8"),
+}
 
 
-def open_program(name: str, source: Source) -> Program:
+def choose_peers(names: str | None) -> list[str]:
+    """Pick peers.
+
+    Args:
+        names: comma-separated, or "all"; None: no peers.
+
+    Returns:
+        Keys of :data:`PEERS`, in its order.
+
+    Raises:
+        InputError: an unknown name, or none at all.
+    """
+    if names is None:
+        return []
+    if names.strip() == "all":
+        return list(PEERS)
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    unknown = sorted(wanted - set(PEERS))
+    if unknown or not wanted:
+        raise InputError(
+            f"No such program to compare with: {', '.join(unknown) or repr(names)}. Expected some "
+            f"of {', '.join(PEERS)}, with commas between them, or all."
+        )
+    return [name for name in PEERS if name in wanted]
+
+
+def open_program(module: str, source: Source) -> Program:
     """Load a program in this process.
+
+    Args:
+        module: as :attr:`Kind.module`.
+        source: what it loads.
 
     Raises:
         MbertError: its libraries are missing, or it cannot load the source.
     """
-    opener: Callable[[Source], Program] = import_module(f"{__name__}.{_MODULES[name]}").open_program
+    opener: Callable[[Source], Program] = import_module(f"{__name__}.{module}").open_program
     return opener(source)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError, CheckpointError
 
 from . import Source
-
-if TYPE_CHECKING:  # it imports onnxruntime, whose memory is not PyTorch's
-    from mbert.runtime.packing import Int32Array
+from .padded import Padded
 
 try:
     import torch
@@ -31,85 +27,56 @@ CLASSES = {
     "token-classification": "ModernBertForTokenClassification",
     "question-answering": "ModernBertForQuestionAnswering",
 }
-# Those with a row for each token.
-_OF_TOKENS = ("feature-extraction", "token-classification", "question-answering")
 
 
-class PyTorch:
+class PyTorch(Padded):
     """A transformers model on padded batches."""
 
     def __init__(self, model: Any, task: str) -> None:
         """Use :func:`open_program`."""
+        super().__init__(task)
         self._model = model
-        self._task = task
-        self._pad = model.config.pad_token_id or 0
-        self._sequences: Sequence[Int32Array] = ()
-        self._groups: Sequence[Sequence[int]] = ()
 
     @property
     def versions(self) -> dict[str, str]:
         """Of PyTorch and transformers."""
         return {"torch": torch.__version__, "transformers": transformers.__version__}
 
-    def prepare(self, sequences: Sequence[Int32Array], groups: Sequence[Sequence[int]]) -> None:
-        """Keep the sequences and the batches."""
-        self._sequences = sequences
-        self._groups = groups
-
     @torch.inference_mode()
-    def run(self) -> list[torch.Tensor]:
-        """Pad and compute each batch.
-
-        Returns:
-            For each batch float32: feature-extraction [batch, longest, hidden], fill-mask
-            [batch, vocab] (the rows of the mask tokens), text-classification [batch, labels],
-            token-classification [batch, longest, labels], question-answering [batch, longest, 2].
-        """
-        return [self._run_batch([self._sequences[i] for i in group]) for group in self._groups]
-
-    def outputs(self, result: list[torch.Tensor]) -> list[NDArray[Any]]:
-        """Drop the rows of padding and restore the order."""
-        outputs: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(self._sequences)
-        for group, batch in zip(self._groups, result, strict=True):
-            for i, values in zip(group, batch.numpy(), strict=True):
-                if self._task in _OF_TOKENS:
-                    outputs[i] = values[: len(self._sequences[i])]
-                else:
-                    outputs[i] = values[None] if self._task == "fill-mask" else values
-        return outputs
-
-    def _run_batch(self, sequences: Sequence[Int32Array]) -> torch.Tensor:
-        longest = max(len(ids) for ids in sequences)
-        input_ids = torch.full((len(sequences), longest), self._pad)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, ids in enumerate(sequences):
-            input_ids[row, : len(ids)] = torch.from_numpy(ids)
-            attention_mask[row, : len(ids)] = 1
-        output = self._model(input_ids=input_ids, attention_mask=attention_mask)
-        if self._task == "feature-extraction":
-            hidden: torch.Tensor = output.last_hidden_state
-            return hidden
-        if self._task == "question-answering":
-            return torch.stack((output.start_logits, output.end_logits), -1)
-        logits: torch.Tensor = output.logits
-        if self._task == "fill-mask":
-            # The workloads mask the middle of each sequence. Nobody keeps the other rows.
-            middles = torch.tensor([len(ids) // 2 for ids in sequences])
-            return logits[torch.arange(len(sequences)), middles]
-        return logits
+    def compute(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> NDArray[Any]:
+        """Call the model."""
+        output = self._model(
+            input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask)
+        )
+        values: NDArray[Any] = output_of(output, self._task).numpy()
+        return values
 
 
-def open_program(source: Source) -> PyTorch:
-    """Load a checkpoint folder.
+def output_of(output: Any, task: str) -> torch.Tensor:
+    """Take the tensor of a class's output: see :meth:`Padded.compute`."""
+    if task == "question-answering":
+        return torch.stack((output.start_logits, output.end_logits), -1)
+    values: torch.Tensor = output[0]
+    return values
+
+
+def load_model(path: str, task: str, attention: str) -> Any:
+    """Load a checkpoint folder into transformers' class for ``task``, float32.
+
+    Args:
+        path: the folder.
+        task: a key of :data:`CLASSES`.
+        attention: transformers' name of an implementation.
 
     Raises:
-        BackendError: transformers has no ModernBERT.
+        BackendError: transformers has no ModernBERT, or no such task.
         CheckpointError: transformers cannot load the folder.
     """
-    torch.set_num_threads(source.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    name = CLASSES[source.task]
+    if task not in CLASSES:
+        raise BackendError(f"The peers compute {', '.join(CLASSES)}; the bundle is for {task}.")
+    name = CLASSES[task]
     try:
         model_class = getattr(transformers, name)
     except AttributeError:
@@ -118,11 +85,21 @@ def open_program(source: Source) -> PyTorch:
             "Install a newer one with `pip install 'mbert[bench]'`."
         ) from None
     try:
-        model = model_class.from_pretrained(source.path, attn_implementation="sdpa")
+        model = model_class.from_pretrained(path, attn_implementation=attention)
     except Exception as error:  # safetensors, json and transformers each raise their own
         raise CheckpointError(
-            f"transformers cannot load {source.path} ({type(error).__name__}: {error}). "
+            f"transformers cannot load {path} ({type(error).__name__}: {error}). "
             "--checkpoint takes the folder that holds config.json and model.safetensors."
         ) from error
     # The stored type may be float16; every program computes in float32 here.
-    return PyTorch(model.float().eval(), source.task)
+    return model.float().eval()
+
+
+def open_program(source: Source) -> PyTorch:
+    """Load a checkpoint folder.
+
+    Raises:
+        MbertError: see :func:`load_model`.
+    """
+    torch.set_num_threads(source.threads)
+    return PyTorch(load_model(source.path, source.task, "sdpa"), source.task)
