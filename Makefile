@@ -68,8 +68,8 @@ test: install  ## run the tests against the installed wheel
 	$(BIN)/pytest
 
 .PHONY: bench
-bench: install  ## measure base-size random weights against PyTorch
-	$(BIN)/mbert-bench --random base --against pytorch
+bench: install  ## measure base-size random weights against PyTorch, ONNX Runtime and OpenVINO
+	$(BIN)/mbert-bench --random base --against pytorch,onnxruntime,openvino
 
 .PHONY: lint
 lint: install  ## ruff, mypy and clang-format

@@ -55,7 +55,7 @@ class Field:
     def load(self) -> None:
         """Load the programs whose process has ended since the last workload."""
         for name in self.names:
-            self._attempt(name, Runner.load)
+            self._attempt(name, lambda runner: runner.load())
 
     def ask(self, command: str, **arguments: Any) -> dict[str, dict[str, Any]]:
         """Send a command to everybody, one after the other; return the replies by name."""

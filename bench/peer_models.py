@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,12 +181,13 @@ def make_peer_model(name: str, source: str, task: str, folder: Path) -> None:
 
 
 def _import(module: str) -> Any:
-    if importlib.util.find_spec(module) is None:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
         raise BackendError(
-            f"The OpenVINO side needs the Python module {module}, which is missing. Install it "
-            "with `pip install 'mbert[bench]'`."
-        )
-    return importlib.import_module(module)
+            f"The OpenVINO side needs the Python module {module}; {error.name} is missing. Install "
+            "it with `pip install 'mbert[bench]'`."
+        ) from error
 
 
 def _version(package: str) -> str:

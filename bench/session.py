@@ -142,9 +142,7 @@ def _maker(scratch: Path, progress: Steps) -> Callable[[str, str, str, Path], No
 
     def make(name: str, source: str, task: str, folder: Path) -> None:
         with progress(f"make the model {name}"), WorkerProcess(f"{name} export", scratch) as worker:
-            worker.ask(
-                "make_peer_model", name=name, source=source, task=task, folder=str(folder)
-            )
+            worker.ask("make_peer_model", name=name, source=source, task=task, folder=str(folder))
 
     return make
 

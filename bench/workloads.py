@@ -75,8 +75,8 @@ def _whole(drawn: NDArray[np.float64], low: int, high: int) -> list[int]:
     return [int(length) for length in np.clip(drawn, low, high)]
 
 
-def _mixed(generator: np.random.Generator) -> Sequence[int]:
-    return _whole(generator.lognormal(math.log(100), 0.8, 32), 8, 512)
+def _mixed(sigma: float) -> Callable[[np.random.Generator], Sequence[int]]:
+    return lambda generator: _whole(generator.lognormal(math.log(100), sigma, 32), 8, 512)
 
 
 def _around_256(generator: np.random.Generator) -> Sequence[int]:
@@ -93,8 +93,8 @@ WORKLOADS = {
     for workload in (
         Workload("W1-16", "one sequence of 16 tokens", _fixed(1, 16)),
         Workload("W1-128", "one sequence of 128 tokens", _fixed(1, 128)),
-        Workload("W2", "32 sequences of mixed lengths, 8 to 512", _mixed),
-        Workload("W2s", "W2, sorted into batches of 8 for the peer", _mixed, 8, True),
+        Workload("W2", "32 sequences of mixed lengths, 8 to 512", _mixed(0.8)),
+        Workload("W2s", "W2, sorted into batches of 8 for the peer", _mixed(0.8), 8, True),
         Workload("W3", "8 sequences of 512 tokens", _fixed(8, 512)),
         Workload("W4-2048", "one sequence of 2,048 tokens", _fixed(1, 2048)),
         Workload("W4-8192", "one sequence of 8,192 tokens", _fixed(1, 8192), quick=False),
@@ -113,6 +113,10 @@ WORKLOADS = {
             4,
             quick=False,
         ),
+        # W2 with other spreads of its lengths: what packing gains.
+        Workload("W6-0", "32 sequences of 100 tokens", _fixed(32, 100), quick=False),
+        Workload("W6-40", "W2 with half its spread of lengths", _mixed(0.4), quick=False),
+        Workload("W6-120", "W2 with one and a half times its spread", _mixed(1.2), quick=False),
     )
 }
 

@@ -11,7 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mbert
+from mbert.bench import session
 from mbert.bench.cli import main
+from mbert.bench.programs import PEERS
+from mbert.bench.sgemm import Ceiling
 from mbert.bench.workloads import WORKLOADS, batches, padded_tokens
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
@@ -23,6 +26,22 @@ def bench(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.fixture
+def quick_sgemm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of seconds of matrix products."""
+
+    def measure(ceiling: Ceiling, *arguments: object) -> None:
+        ceiling.rates.setdefault("numpy", []).append(1e11)
+
+    monkeypatch.setattr(session, "measure_sgemm", measure)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the peers' models of the small checkpoint are left."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture(scope="module")
 def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench") / "bundle"
@@ -31,17 +50,21 @@ def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_table_json_and_plot(
-    bundle: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path,
+    small_checkpoint: Path,
+    kept: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Relative paths: the programs work in another directory.
     monkeypatch.chdir(tmp_path)
     result = bench(
         os.path.relpath(bundle), "--checkpoint", os.path.relpath(small_checkpoint),
-        "--against", "pytorch", "--workloads", "W2s,W1-16,W4-2048", "--seconds", 0,
-        "--threads", 1, "--json", "out.json", "--plot", "out.png",
+        "--against", "all", "--workloads", "W2s,W1-16,W4-2048", "--seconds", 0,
+        "--threads", 1, "--json", "out.json", "--plot", "out.png", "--keep", os.path.relpath(kept),
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for text in ("W1-16", "W2s", "mbert", "pytorch", "real tokens/s", "W4-2048 was skipped"):
+    for text in ("W1-16", "W2s", "mbert", *PEERS, "real tokens/s", "W4-2048 was skipped", "share"):
         assert text in result.stdout
     assert (tmp_path / "out.png").read_bytes().startswith(PNG)
 
@@ -52,6 +75,21 @@ def test_table_json_and_plot(
     assert report["machine"]["processor"]
     assert report["programs"]["mbert"]["versions"].keys() == {"mbert", "onnxruntime", "numpy"}
     assert report["programs"]["pytorch"]["versions"].keys() == {"torch", "transformers"}
+    versions = {name: report["programs"][name]["versions"] for name in PEERS}
+    assert versions["onnxruntime"] == versions["onnxruntime-int8"]
+    assert versions["onnxruntime"].keys() == {"onnxruntime"}
+    assert versions["openvino"]["precision"] == "f32"
+    assert versions["openvino"]["threads"] == "1"
+    assert {name: made["precision"] for name, made in report["programs"].items()} == {
+        "mbert": "fp32",
+        **{name: kind.precision for name, kind in PEERS.items()},
+    }
+    sgemm = report["sgemm"]
+    assert (sgemm["columns_in"], sgemm["columns_out"]) == (64, 192)
+    assert sgemm["rates"].keys() == {"numpy", "torch", "onnxruntime"}
+    assert all(len(rates) == 2 for rates in sgemm["rates"].values())
+    assert sgemm["best"] == max(rate for rates in sgemm["rates"].values() for rate in rates)
+    assert report["left_out"] == {}
     assert "takes 1,024" in report["skipped"]["W4-2048"]
     assert [entry["workload"] for entry in report["workloads"]] == ["W1-16", "W2s"]
     for entry in report["workloads"]:
@@ -66,19 +104,37 @@ def test_table_json_and_plot(
             assert found["peak_bytes"] > 0
             whole_life = report["programs"][name]["peak_bytes"]
             assert whole_life >= found["peak_bytes"]
-        agreement = entry["results"]["pytorch"]["agreement"]
-        assert agreement["max_abs_error"] <= 1e-4 * agreement["largest_value"]
-        assert entry["results"]["mbert"]["ratio"] is None
-        ratio = entry["results"]["pytorch"]["ratio"]
-        assert ratio["low"] <= ratio["high"]
+            assert found["share"] == pytest.approx(
+                entry["flop"] / figures["median"] / sgemm["best"]
+            )
+            if name == "mbert":
+                assert found["agreement"] is found["ratio"] is found["compared_with"] is None
+                continue
+            assert found["compared_with"] == found["agreement"]["reference"] == "mbert"
+            assert found["ratio"]["low"] <= found["ratio"]["high"]
+            if PEERS[name].precision == "fp32":
+                agreement = found["agreement"]
+                assert agreement["max_abs_error"] <= 1e-4 * agreement["largest_value"]
+            else:
+                assert 0.98 < found["agreement"]["cosine"] < 1 - 1e-9
+        assert entry["results"].keys() == {"mbert", *PEERS}
+        assert entry["failures"] == {}
     lengths = WORKLOADS["W2s"].lengths
     assert report["workloads"][1]["padded_tokens"] == padded_tokens(
         lengths, batches(lengths, 8, True)
     )
 
 
-@pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
-def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick_sgemm")
+@pytest.mark.parametrize(
+    ("task", "peers"),
+    [
+        ("fill-mask", "pytorch"),
+        ("text-classification", "pytorch"),
+        ("question-answering", "pytorch,onnxruntime"),
+    ],
+)
+def test_other_tasks_agree(task: str, peers: str, small_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     if task == "fill-mask":
         add_tokenizer(shutil.copytree(small_checkpoint, checkpoint))
@@ -87,16 +143,18 @@ def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) ->
     mbert.convert(checkpoint, tmp_path / "bundle", task=task)
     # JSON alone on standard output: the table goes elsewhere.
     result = bench(
-        tmp_path / "bundle", "--checkpoint", checkpoint, "--against", "pytorch",
+        tmp_path / "bundle", "--checkpoint", checkpoint, "--against", peers,
         "--workloads", "W2s", "--seconds", 0, "--json", "-",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["model"]["task"] == task
-    assert report["workloads"][0]["results"]["pytorch"]["agreement"]["largest_value"] > 0
+    for peer in peers.split(","):
+        assert report["workloads"][0]["results"][peer]["agreement"]["largest_value"] > 0
     assert "real tokens/s" in result.stderr
 
 
+@pytest.mark.usefixtures("quick_sgemm")
 def test_mbert_alone(bundle: Path, tmp_path: Path) -> None:
     plot = tmp_path / "out.svg"
     result = bench(bundle, "--workloads", "W1-16", "--seconds", 0, "--plot", plot)
@@ -105,6 +163,30 @@ def test_mbert_alone(bundle: Path, tmp_path: Path) -> None:
     assert plot.read_text().startswith("<?xml")
 
 
+@pytest.mark.usefixtures("quick_sgemm")
+def test_bundles_of_several_precisions(bundle: Path, tmp_path: Path) -> None:
+    # One that says that it is of another precision: what it computes is held to a cosine.
+    other = shutil.copytree(bundle, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "precision": "bf16"}))
+    arguments = ("--workloads", "W1-16,W2", "--seconds", 0, "--plot", tmp_path / "out.svg")
+    result = bench(bundle, other, *arguments, "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert list(report["programs"]) == ["mbert", "mbert-bf16"]
+    for entry in report["workloads"]:
+        found = entry["results"]["mbert-bf16"]
+        assert found["compared_with"] == found["agreement"]["reference"] == "mbert"
+        assert found["agreement"]["cosine"] == pytest.approx(1)
+
+    (other / "manifest.json").write_text(json.dumps({**manifest, "task": "fill-mask"}))
+    for again, message in ((bundle, "are both in fp32"), (other, "differ in task")):
+        result = bench(bundle, again, *arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+
+@pytest.mark.usefixtures("quick_sgemm")
 def test_a_peer_that_computes_something_else_is_caught(bundle: Path, tmp_path: Path) -> None:
     other = make_checkpoint(tmp_path / "other", local_attention=16)
     result = bench(
@@ -119,6 +201,7 @@ def test_a_peer_that_computes_something_else_is_caught(bundle: Path, tmp_path: P
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.usefixtures("quick_sgemm")
 def test_random_shape_can_be_kept(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     arguments = ("--random", "tiny", "--keep", folder, "--workloads", "W1-16", "--seconds", 0)
@@ -135,18 +218,31 @@ def test_random_shape_can_be_kept(tmp_path: Path) -> None:
     assert "random-tiny exists already" in again.stderr
 
 
-def test_missing_transformers(
-    bundle: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("quick_sgemm")
+def test_a_missing_peer_is_left_out(
+    bundle: Path,
+    small_checkpoint: Path,
+    kept: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "transformers.py").write_text("raise ImportError(name='transformers')\n")
+    for module in ("transformers", "openvino"):
+        (tmp_path / f"{module}.py").write_text(f"raise ImportError(name='{module}')\n")
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     monkeypatch.setenv("PYTHONPATH", path)
-    result = bench(
-        bundle, "--checkpoint", small_checkpoint, "--against", "pytorch", "--workloads", "W1-16"
-    )
+    arguments = (bundle, "--checkpoint", small_checkpoint, "--workloads", "W1-16", "--seconds", 0)
+    result = bench(*arguments, "--against", "pytorch")
     assert result.exit_code == 1
     assert "transformers is missing" in result.stderr
     assert "pip install 'mbert[bench]'" in result.stderr
+
+    (tmp_path / "transformers.py").unlink()
+    result = bench(*arguments, "--against", "onnxruntime,openvino", "--keep", kept, "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["programs"].keys() == {"mbert", "onnxruntime"}
+    assert "openvino is missing" in report["left_out"]["openvino"]
+    assert "openvino was left out" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -156,6 +252,8 @@ def test_missing_transformers(
         (["{bundle}", "--random", "base"], 2, "Give a BUNDLE or --random"),
         (["--random", "base", "--checkpoint", "{here}"], 2, "leave out --checkpoint"),
         (["{bundle}", "--keep", "{here}"], 2, "--keep belongs to --random"),
+        (["{bundle}", "--against", "torch"], 1, "No such program to compare with: torch"),
+        (["{bundle}", "{bundle}", "--predict", "l4"], 2, "Give one BUNDLE or --random"),
         (["{bundle}", "--against", "pytorch"], 1, "needs --checkpoint: the folder of checkpoint"),
         (["{bundle}", "--workloads", "W7"], 1, "No such workload: W7"),
         (["{bundle}", "--workloads", "W4-2048"], 1, "Nothing to measure. W4-2048: it has 2,048"),

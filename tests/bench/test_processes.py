@@ -14,13 +14,20 @@ import pytest
 from mbert.bench.errors import BenchError
 from mbert.bench.memory import peak_bytes, reset_peak
 from mbert.bench.process import WorkerProcess
+from mbert.bench.programs import BUNDLE, Kind
+from mbert.bench.runner import Entrant, Runner
 from mbert.bench.worker import serve
 from mbert.errors import BundleError, CheckpointError
 
 
 @pytest.mark.parametrize(
     ("program", "foreign"),
-    [("packed", ["torch", "transformers", "onnx"]), ("pytorch", ["onnxruntime"])],
+    [
+        ("packed", ["torch", "transformers", "onnx"]),
+        ("pytorch", ["onnxruntime"]),
+        ("padded_onnx", ["torch", "transformers", "onnx"]),
+        ("openvino_ir", ["torch", "transformers", "onnx", "onnxruntime"]),
+    ],
 )
 def test_a_program_does_not_carry_another_ones_libraries(
     program: str, foreign: list[str], tmp_path: Path
@@ -71,11 +78,16 @@ def test_a_worker_answers_mistakes_and_goes_on() -> None:
 
 def test_an_error_keeps_its_class(tmp_path: Path) -> None:
     with WorkerProcess("mbert", tmp_path) as worker:
-        load = {"path": str(tmp_path / "nothing"), "task": "feature-extraction", "threads": 1}
+        load = {
+            "path": str(tmp_path / "nothing"),
+            "task": "feature-extraction",
+            "precision": "fp32",
+            "threads": 1,
+        }
         with pytest.raises(BundleError, match="not a bundle"):
-            worker.ask("load", program="mbert", **load)
-        with pytest.raises(BenchError, match="mbert process failed during 'load': KeyError"):
-            worker.ask("load", program="another", **load)
+            worker.ask("load", module="packed", **load)
+        with pytest.raises(BenchError, match="mbert process failed during 'load': ModuleNotFound"):
+            worker.ask("load", module="another", **load)
 
 
 def test_a_checkpoint_that_transformers_cannot_load(tmp_path: Path) -> None:
@@ -85,7 +97,12 @@ def test_a_checkpoint_that_transformers_cannot_load(tmp_path: Path) -> None:
         pytest.raises(CheckpointError, match="transformers cannot load"),
     ):
         worker.ask(
-            "load", program="pytorch", path=str(tmp_path), task="feature-extraction", threads=1
+            "load",
+            module="pytorch",
+            path=str(tmp_path),
+            task="feature-extraction",
+            precision="fp32",
+            threads=1,
         )
 
 
@@ -94,6 +111,23 @@ def test_a_dead_worker_is_mourned(tmp_path: Path) -> None:
         worker._process.kill()
         with pytest.raises(BenchError, match=r"pytorch process was killed by SIGKILL .*memory"):
             worker.ask("turn")
+
+
+def test_a_program_that_died_is_started_anew(tiny_embed_bundle: Path, tmp_path: Path) -> None:
+    entrant = Entrant("mbert", Kind("packed", BUNDLE), tiny_embed_bundle, "fp32", ours=True)
+    with Runner(entrant, "feature-extraction", 1, tmp_path) as runner:
+        assert not runner.alive
+        runner.load()
+        first = runner._process
+        runner.load()
+        assert runner._process is first
+        first._process.kill()
+        first._process.wait()
+        assert not runner.alive
+        runner.load()
+        runner.ask("prepare", sequences=[[5, 6, 7]], groups=[[0]])
+        assert runner.ask("turn")["seconds"]
+        assert runner.peak_bytes > 0
 
 
 def test_a_worker_that_cannot_start_shows_its_messages(

@@ -22,6 +22,7 @@ from mbert.bench.roofline import (
     cost,
     embedding_operators,
     final_operators,
+    forward_flop,
     layer_operators,
     tile_keys,
 )
@@ -48,6 +49,16 @@ def test_shapes_are_those_of_the_published_configuration(name: str) -> None:
         config.num_attention_heads,
         tuple(layer.window for layer in config.layers),
     )
+
+
+def test_the_flop_of_a_forward_pass_of_base() -> None:
+    # 22 layers: 8 global ones, in which 100 and 300 tokens make 10,000 and 90,000 pairs; and 14
+    # with a window of 64 keys to either side.
+    windowed = sum(n * 129 - 64 * 65 for n in (100, 300))
+    weights = 22 * (768 * 3 * 768 + 768 * 768 + 768 * 2 * 1152 + 1152 * 768)
+    pairs = 8 * (100**2 + 300**2) + 14 * windowed
+    assert forward_flop(BASE, [100, 300]) == 2 * 400 * weights + 4 * 768 * pairs
+    assert forward_flop(BASE, []) == 0
 
 
 def test_projections_of_base_cost_two_operations_for_each_of_110_million_weights() -> None:

@@ -26,6 +26,7 @@ ORDINARY = ordinary_ids(BASE_VOCABULARY, [50280, 50281, 50282, 50283, 50284])
         ("W3", [512] * 8),
         ("W4-2048", [2048]),
         ("W4-8192", [8192]),
+        ("W6-0", [100] * 32),
     ],
 )
 def test_fixed_lengths(name: str, lengths: list[int]) -> None:
@@ -38,6 +39,8 @@ def test_fixed_lengths(name: str, lengths: list[int]) -> None:
         # The sums would show a numpy that draws other numbers.
         ("W2", 32, 8, 512, 3430),
         ("W2s", 32, 8, 512, 3430),
+        ("W6-40", 32, 8, 512, None),
+        ("W6-120", 32, 8, 512, None),
         ("W5-256", 256, 16, 512, None),
         ("W5-4096", 16, 16, 8192, None),
     ],
@@ -52,6 +55,12 @@ def test_drawn_lengths(name: str, count: int, least: int, most: int, tokens: int
 def test_w2_is_the_lognormal_of_its_definition() -> None:
     drawn = np.random.default_rng(0).lognormal(np.log(100), 0.8, 32)
     assert WORKLOADS["W2"].lengths == [int(x) for x in np.minimum(np.maximum(drawn, 8), 512)]
+
+
+def test_the_spreads_differ_as_their_names_say() -> None:
+    spreads = [np.std(WORKLOADS[name].lengths) for name in ("W6-0", "W6-40", "W2", "W6-120")]
+    assert spreads == sorted(spreads)
+    assert len(set(spreads)) == 4
 
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=lambda workload: workload.name)

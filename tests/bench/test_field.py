@@ -1,0 +1,151 @@
+"""What becomes of a program that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mbert.bench import field as field_module
+from mbert.bench.driver import ROUNDS, measure
+from mbert.bench.errors import BenchError
+from mbert.bench.field import Field
+from mbert.bench.programs import Kind
+from mbert.bench.roofline import Shape
+from mbert.bench.runner import Entrant, Runner
+from mbert.bench.workloads import WORKLOADS
+from mbert.errors import BackendError
+
+SHAPE = Shape(500, 64, 96, 2, (-1, 16))
+VALUES = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+
+
+class FakeRunner(Runner):
+    """Answers as a worker would, with ``values`` and a call of ``seconds``."""
+
+    def __init__(
+        self, name: str, precision: str = "fp32", ours: bool = False, copies: int = 0
+    ) -> None:
+        kind = Kind("none", "none", precision, copies)
+        super().__init__(Entrant(name, kind, Path(), precision, ours), "", 1, Path())
+        self.values = VALUES
+        self.seconds = 1.0
+        self.asked: list[str] = []
+        self.fails: Callable[[str], bool] = lambda command: False
+
+    def load(self) -> None:
+        self.asked.append("load")
+        if self.fails("load"):
+            raise BackendError("it cannot be loaded")
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        self.asked.append(command)
+        if self.fails(command):
+            raise BenchError("the process was killed by SIGKILL")
+        if command == "write_outputs":
+            self.values.tofile(arguments["path"])
+            return {"shapes": [list(self.values.shape)]}
+        if command == "turn":
+            return {"seconds": [self.seconds], "settled": True, "peak_bytes": 1}
+        return {"reset": True}
+
+
+@pytest.fixture
+def runners() -> dict[str, FakeRunner]:
+    made = [
+        FakeRunner("mbert", ours=True),
+        FakeRunner("mbert-int8", "int8", ours=True),
+        FakeRunner("float-peer", copies=4),
+        FakeRunner("int8-peer", "int8"),
+    ]
+    return {runner.entrant.name: runner for runner in made}
+
+
+def measured(runners: dict[str, FakeRunner], folder: Path) -> Any:
+    sequences = [np.arange(5, 10, dtype=np.int32)] * 2
+    return measure(list(runners.values()), SHAPE, WORKLOADS["W2"], sequences, folder, 0)
+
+
+def test_each_peer_is_compared_with_the_bundle_of_its_precision(
+    runners: dict[str, FakeRunner], tmp_path: Path
+) -> None:
+    runners["mbert-int8"].seconds = 0.5
+    runners["int8-peer"].seconds = 1.5
+    results = measured(runners, tmp_path).results
+    assert {name: result.compared_with for name, result in results.items()} == {
+        "mbert": None,
+        "mbert-int8": "mbert",
+        "float-peer": "mbert",
+        "int8-peer": "mbert-int8",
+    }
+    assert results["int8-peer"].ratio.median == 3.0
+    assert results["mbert-int8"].ratio.median == 0.5
+    # Outputs are all held against float32.
+    assert {r.agreement.reference for n, r in results.items() if n != "mbert"} == {"mbert"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_float32_bundle_outputs_are_held_against_a_float32_peer(
+    runners: dict[str, FakeRunner], tmp_path: Path
+) -> None:
+    del runners["mbert"]
+    results = measured(runners, tmp_path).results
+    assert results["mbert-int8"].agreement.reference == "float-peer"
+    assert results["float-peer"].agreement is None
+    assert results["float-peer"].compared_with == "mbert-int8"
+
+
+@pytest.mark.parametrize("command", ["load", "prepare", "write_outputs", "turn", "reset_peak"])
+def test_a_peer_that_fails_is_noted_and_the_others_go_on(
+    command: str, runners: dict[str, FakeRunner], tmp_path: Path
+) -> None:
+    runners["float-peer"].fails = lambda asked: asked == command
+    made = measured(runners, tmp_path)
+    assert made.results.keys() == {"mbert", "mbert-int8", "int8-peer"}
+    assert made.failures.keys() == {"float-peer"}
+    assert ("loaded" if command == "load" else "SIGKILL") in made.failures["float-peer"]
+    assert runners["float-peer"].asked[-1] == command
+    assert len(made.results["int8-peer"].turns) == ROUNDS
+
+
+def test_a_peer_that_fails_between_its_turns_has_no_figures(
+    runners: dict[str, FakeRunner], tmp_path: Path
+) -> None:
+    peer = runners["int8-peer"]
+    peer.fails = lambda asked: peer.asked.count("turn") > 2
+    made = measured(runners, tmp_path)
+    assert "int8-peer" not in made.results
+    assert "SIGKILL" in made.failures["int8-peer"]
+
+
+def test_a_bundle_that_fails_is_an_error(runners: dict[str, FakeRunner], tmp_path: Path) -> None:
+    runners["mbert-int8"].fails = lambda asked: asked == "turn"
+    with pytest.raises(BenchError, match="SIGKILL"):
+        measured(runners, tmp_path)
+
+
+def test_who_may_disagree(runners: dict[str, FakeRunner], tmp_path: Path) -> None:
+    runners["int8-peer"].values = -VALUES
+    made = measured(runners, tmp_path)
+    assert "cosine -1.0000" in made.failures["int8-peer"]
+    for name in ("mbert-int8", "float-peer"):
+        runners[name].values = -VALUES
+        with pytest.raises(BenchError, match=f"mbert and {name} differ by 12"):
+            measured(runners, tmp_path)
+        runners[name].values = VALUES
+
+
+def test_a_peer_is_left_out_where_memory_is_short(
+    runners: dict[str, FakeRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = Field(list(runners.values()))
+    # 4 arrays of 3 sequences x 12 heads x 1,000 x 1,000 scores in float32: 576 MB.
+    for available, left_out in ((576_000_000, set()), (575_999_999, {"float-peer"})):
+        monkeypatch.setattr(field_module, "available_bytes", lambda a=available: a)
+        field.leave_out_too_large(12, [[10], [1000, 7, 9]])
+        assert set(field.failures) == left_out
+    assert "take about 0.6 GB, 0.6 GB are free" in field.failures["float-peer"]
+    assert field.names == ["mbert", "mbert-int8", "int8-peer"]
