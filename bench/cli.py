@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 # Of the table where no terminal says how wide it is.
-_FILE_WIDTH = 120
+_FILE_WIDTH = 140
 DEFAULT_PRECISION = "fp16"
 # The options that mean something where nothing is measured.
 _OF_PREDICTION = ("bundles", "shape", "target", "precision", "names", "json_path")

@@ -13,15 +13,31 @@ from mbert.runtime.cores import usable_cores
 # Below this nothing else of note runs.
 QUIET_LOAD = 0.5
 
+_INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+
 
 @dataclass(frozen=True)
 class Machine:
     """The machine and how busy it was before anything was measured.
 
-    ``load`` is the number of runnable tasks, averaged over the last minute.
+    ``instructions`` has those that decide how fast it multiplies, by Linux's names; ``load`` is the
+    number of runnable tasks, averaged over the last minute.
     """
 
     processor: str
+    instructions: tuple[str, ...]
     cores: int
     memory_bytes: int
     system: str
@@ -36,8 +52,11 @@ class Machine:
 
 def this_machine() -> Machine:
     """Describe the machine; ``cores`` are those that this process may use."""
+    # ARM's /proc/cpuinfo has no model name, and "Features" in place of "flags".
+    has = _cpuinfo("flags|Features").split()
     return Machine(
-        processor=_processor(),
+        processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
+        instructions=tuple(name for name in _INSTRUCTIONS if name in has),
         cores=usable_cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -46,11 +65,11 @@ def this_machine() -> Machine:
     )
 
 
-def _processor() -> str:
+def _cpuinfo(field: str) -> str:
+    """Return a field of the first processor; empty where there is none."""
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        info = ""
-    # ARM's has no such line.
-    found = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        return ""
+    found = re.search(rf"^(?:{field})\s*:\s*(.+)$", info, re.MULTILINE)
+    return found[1].strip() if found else ""

@@ -112,8 +112,9 @@ def _cells(result: Result) -> Iterator[str]:
 def _notes(report: Report) -> Iterator[str]:
     machine = report.machine
     yield (
-        f"{machine.processor}, {report.threads} threads on {machine.cores} cores, "
-        f"{machine.memory_bytes / 1e9:.0f} GB, {machine.system}, Python {machine.python}"
+        f"{machine.processor} ({', '.join(machine.instructions)}), {report.threads} threads on "
+        f"{machine.cores} cores, {machine.memory_bytes / 1e9:.0f} GB, {machine.system}, Python "
+        f"{machine.python}"
     )
     for name, loaded in report.programs.items():
         versions = ", ".join(f"{part} {version}" for part, version in loaded.versions.items())

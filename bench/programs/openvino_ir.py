@@ -48,7 +48,7 @@ class OpenVino(Padded):
                 self._model.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
             ),
         }
-        return {"openvino": openvino.__version__, **used}
+        return {"openvino": openvino.__version__.partition("-")[0], **used}
 
     def compute(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> NDArray[Any]:
         """Run the request."""
