@@ -14,7 +14,7 @@ from torch import nn
 from mbert import __version__
 from mbert.errors import ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
-from mbert.model.metadata import license_of, pooling_of
+from mbert.model.metadata import check_question_first, license_of, pooling_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import LABELLED, MANIFEST, Limits, Manifest
@@ -111,6 +111,8 @@ def convert(
         _check_head_dim(source.config.head_dim, choice)
         limits = _limits(source, chosen, choice, max_tokens, max_sequence_length)
         token_ids = special_tokens(source)
+        if chosen == "question-answering":
+            check_question_first(source.folder)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
         _check_inputs(model, choice)

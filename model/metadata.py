@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mbert.errors import CheckpointError
+
 from .chain import pooling_modes
 from .config import POOLINGS
 from .json_files import read_json
@@ -38,6 +40,21 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
             if isinstance(text, str):
                 tokens[role] = text
     return tokens
+
+
+def check_question_first(folder: Path) -> None:
+    """Refuse a tokenizer with which transformers puts a question behind its context.
+
+    Raises:
+        CheckpointError: it pads on the left, by which transformers' question answering goes.
+    """
+    side = read_json(folder / "tokenizer_config.json").get("padding_side", "right")
+    if side != "right":
+        raise CheckpointError(
+            f"{folder / 'tokenizer_config.json'}: padding_side is {side!r}, with which the context "
+            "comes before the question; mbert puts the question first. Change it to 'right' if "
+            "the checkpoint was trained so."
+        )
 
 
 def pooling_of(modules: Sequence[ModuleSpec]) -> str | None:

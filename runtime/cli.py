@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,9 +20,11 @@ from .model import Model, load
 from .tasks.embedding import POOLINGS
 from .tasks.token_classification import AGGREGATIONS
 
-_HAS_TOP_K = ("fill-mask", "text-classification", "sparse-embedding")
 # Of a sparse embedding, unless the user asks for more: the text's best tokens.
 _SHOWN_TOKENS = 10
+
+# For each text: how it is shown, and what goes into its JSON object.
+Answers = Iterator[tuple[str, dict[str, Any]]]
 
 
 @click.command("run")
@@ -33,7 +36,8 @@ _SHOWN_TOKENS = 10
     type=click.File("r", encoding="utf-8"),
     help="One text a line; - for standard input.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Candidates, labels or weights.")
+@click.option("--question", help="What the texts are asked, with question-answering.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Candidates, labels, weights or answers.")
 @click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
 @click.option(
     "--aggregation",
@@ -41,7 +45,12 @@ _SHOWN_TOKENS = 10
     help="How tokens become entities. Default: simple.",
 )
 @click.option("--role", type=click.Choice(ROLES), help="Of multi-vector texts. Default: document.")
-@click.option("--truncate", is_flag=True, help="Cut texts that are too long instead of failing.")
+@click.option(
+    "--truncate",
+    is_flag=True,
+    default=None,
+    help="Cut texts that are too long instead of failing.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every core.")
 @click.option("--device", help="Which GPU, for a bundle for GPUs: cuda:N. Default: the first.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -49,42 +58,18 @@ def main(
     bundle: Path,
     texts: tuple[str, ...],
     file: TextIO | None,
-    top_k: int | None,
-    pooling: str | None,
-    aggregation: str | None,
-    role: str | None,
-    truncate: bool,
     threads: int | None,
     device: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run BUNDLE on texts: --text, --file, or one text a line on standard input."""
+    chosen = {name: value for name, value in options.items() if value is not None}
     try:
         given = _texts(texts, file)
         with load(bundle, threads=threads, device=device) as model:
-            task = model.info.task
-            if pooling is not None and task != "feature-extraction":
-                raise click.UsageError(f"--pooling is for embeddings; {bundle} is {task}.")
-            if aggregation is not None and task != "token-classification":
-                raise click.UsageError(f"--aggregation is for entities; {bundle} is {task}.")
-            if role is not None and task != "multi-vector":
-                raise click.UsageError(f"--role is for multi-vector bundles; {bundle} is {task}.")
-            if top_k is not None and task not in _HAS_TOP_K:
-                raise click.UsageError(
-                    f"--top-k picks candidates, labels or weights of a text; {bundle} is {task}."
-                )
-            if task == "fill-mask":
-                answers = _fill_mask(model, given, top_k or 5, truncate)
-            elif task == "text-classification":
-                answers = _classify(model, given, top_k, truncate)
-            elif task == "token-classification":
-                answers = _tag(model, given, aggregation or "simple", truncate)
-            elif task == "sparse-embedding":
-                answers = _embed_sparse(model, given, top_k, truncate)
-            elif task == "multi-vector":
-                answers = _embed_multi(model, given, role or "document", truncate)
-            else:
-                answers = _embed(model, given, pooling, truncate)
+            _check_options(chosen, model.info.task, bundle)
+            answers = list(_TASKS[model.info.task](model, given, **chosen))
     except MbertError as error:
         raise click.ClickException(str(error)) from error
     for text, (shown, answer) in zip(given, answers, strict=True):
@@ -92,6 +77,16 @@ def main(
             click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
         else:
             click.echo(f"{text}\n{shown}")
+
+
+def _check_options(chosen: dict[str, Any], task: str, bundle: Path) -> None:
+    for name in chosen:
+        purpose, tasks = _OPTIONS[name]
+        if task not in tasks:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} is for {purpose}; {bundle} is {task}.")
+    if task == "question-answering" and "question" not in chosen:
+        raise click.UsageError(f"{bundle} is {task}, which needs --question.")
 
 
 def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
@@ -108,75 +103,80 @@ def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
     return lines
 
 
-def _fill_mask(
-    model: Model, texts: list[str], top_k: int, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for masks in model.fill_mask(texts, top_k=top_k, truncate=truncate):
+def _fill_mask(model: Model, texts: list[str], **options: Any) -> Answers:
+    for masks in model.fill_mask(texts, **options):
         lines = [
             "  "
             + "  ".join(f"{c.token.strip() or repr(c.token)} {c.score:.3f}" for c in candidates)
             for candidates in masks
         ]
-        answers.append(("\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}))
-    return answers
+        yield "\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}
 
 
-def _classify(
-    model: Model, texts: list[str], top_k: int | None, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for labels in model.classify(texts, top_k=top_k, truncate=truncate):
+def _classify(model: Model, texts: list[str], **options: Any) -> Answers:
+    for labels in model.classify(texts, **options):
         shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
-        answers.append((shown, {"labels": [asdict(entry) for entry in labels]}))
-    return answers
+        yield shown, {"labels": [asdict(entry) for entry in labels]}
 
 
-def _tag(
-    model: Model, texts: list[str], aggregation: str, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for entities in model.tag(texts, aggregation=aggregation, truncate=truncate):
+def _tag(model: Model, texts: list[str], **options: Any) -> Answers:
+    for entities in model.tag(texts, **options):
         lines = [f"  {e.label} {e.score:.4f} {e.start}-{e.end} {e.text.strip()}" for e in entities]
-        shown = "\n".join(lines) or "  no entities"
-        answers.append((shown, {"entities": [asdict(entity) for entity in entities]}))
-    return answers
+        yield "\n".join(lines) or "  no entities", {"entities": [asdict(e) for e in entities]}
 
 
-def _embed(
-    model: Model, texts: list[str], pooling: str | None, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for vector in model.embed(texts, pooling=pooling, truncate=truncate):
+def _answer(model: Model, texts: list[str], *, question: str, **options: Any) -> Answers:
+    for answers in model.answer([question] * len(texts), texts, **options):
+        lines = [f"  {a.score:.4f} {a.start}-{a.end} {a.text.strip()}" for a in answers]
+        yield "\n".join(lines) or "  no answer", {"answers": [asdict(a) for a in answers]}
+
+
+def _embed(model: Model, texts: list[str], **options: Any) -> Answers:
+    for vector in model.embed(texts, **options):
         head = " ".join(f"{value:+.4f}" for value in vector[:6])
         shown = f"  [{head} ...] {vector.size} dimensions"
-        answers.append((shown, {"embedding": _exact(vector)}))
-    return answers
+        yield shown, {"embedding": _exact(vector)}
 
 
-def _embed_sparse(
-    model: Model, texts: list[str], top_k: int | None, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for embedding in model.embed_sparse(texts, top_k=top_k, truncate=truncate):
-        best = model.token_weights(embedding, top_k or _SHOWN_TOKENS)
+def _embed_sparse(model: Model, texts: list[str], **options: Any) -> Answers:
+    for embedding in model.embed_sparse(texts, **options):
+        best = model.token_weights(embedding, options.get("top_k", _SHOWN_TOKENS))
         listed = "  ".join(f"{w.token.strip() or repr(w.token)} {w.weight:.3f}" for w in best)
         shown = f"  {listed}  ({embedding.indices.size} tokens)"
         weights = {"indices": embedding.indices.tolist(), "values": _exact(embedding.values)}
-        answers.append((shown, {**weights, "best": [asdict(weight) for weight in best]}))
-    return answers
+        yield shown, {**weights, "best": [asdict(weight) for weight in best]}
 
 
-def _embed_multi(
-    model: Model, texts: list[str], role: str, truncate: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    answers = []
-    for vectors in model.embed_multi(texts, role=role, truncate=truncate):
+def _embed_multi(model: Model, texts: list[str], **options: Any) -> Answers:
+    for vectors in model.embed_multi(texts, **options):
         shown = f"  {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions"
-        answers.append((shown, {"embeddings": [_exact(vector) for vector in vectors]}))
-    return answers
+        yield shown, {"embeddings": [_exact(vector) for vector in vectors]}
 
 
 def _exact(values: NDArray[np.float32]) -> list[float]:
     # Nine significant digits give a float32 back exactly.
     return [float(f"{value:.9g}") for value in values]
+
+
+_TASKS: dict[str, Callable[..., Answers]] = {
+    "feature-extraction": _embed,
+    "fill-mask": _fill_mask,
+    "text-classification": _classify,
+    "token-classification": _tag,
+    "question-answering": _answer,
+    "sparse-embedding": _embed_sparse,
+    "multi-vector": _embed_multi,
+}
+
+# What each option is for, and the tasks that take it.
+_OPTIONS: dict[str, tuple[str, Collection[str]]] = {
+    "question": ("answers", {"question-answering"}),
+    "top_k": (
+        "candidates, labels, weights or answers",
+        {"fill-mask", "text-classification", "question-answering", "sparse-embedding"},
+    ),
+    "pooling": ("embeddings", {"feature-extraction"}),
+    "aggregation": ("entities", {"token-classification"}),
+    "role": ("multi-vector bundles", {"multi-vector"}),
+    "truncate": ("texts that are not cut into windows", _TASKS.keys() - {"question-answering"}),
+}

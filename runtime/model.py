@@ -22,6 +22,7 @@ from .tasks import (
     embedding,
     fill_mask,
     multi_vector,
+    question_answering,
     sparse_embedding,
     token_classification,
 )
@@ -425,6 +426,87 @@ class Model:
                 self._runner, several, aggregation=aggregation, truncate=truncate
             ),
         )
+
+    @overload
+    def answer(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self,
+        question: str,
+        context: str,
+        *,
+        top_k: int = ...,
+        max_answer_length: int = ...,
+        window: int | None = ...,
+        stride: int | None = ...,
+        whole_words: bool = ...,
+        impossible: bool = ...,
+    ) -> list[question_answering.Answer]: ...
+    @overload
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        top_k: int = ...,
+        max_answer_length: int = ...,
+        window: int | None = ...,
+        stride: int | None = ...,
+        whole_words: bool = ...,
+        impossible: bool = ...,
+    ) -> list[list[question_answering.Answer]]: ...
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        top_k: int = 1,
+        max_answer_length: int = 15,
+        window: int | None = None,
+        stride: int | None = None,
+        whole_words: bool = True,
+        impossible: bool = False,
+    ) -> Any:
+        """Find the parts of a context that answer a question, as transformers' pipeline did.
+
+        A context that does not fit into one window is cut into several, with the question on each.
+        In each, start and end get a softmax over the tokens of the context and the first special
+        token, and a span scores the product of both. Scores of equal texts are added up: over
+        several windows they can exceed 1.
+
+        Args:
+            question: one, or several.
+            context: one, or several: the text that holds the answer. Of several, each goes with
+                its question; a single one, or a single question, goes with all.
+            top_k: how many answers.
+            max_answer_length: in tokens.
+            window: tokens of a window, question and special tokens included; None: 384, or what
+                the bundle takes.
+            stride: tokens of the context that neighbouring windows share; None: 128, or half a
+                window.
+            whole_words: widen an answer to whole words of the tokenizer.
+            impossible: count "there is no answer" among the answers: the empty text at 0, with the
+                least score over the windows.
+
+        Returns:
+            For each question its answers, best first; none where the context has no tokens. For
+            two strings, those of the one.
+
+        Raises:
+            InputError: not a question-answering bundle; an option out of range; a question that
+                leaves no room in a window.
+        """
+        options = question_answering.settle(
+            self._runner,
+            top_k=top_k,
+            max_answer_length=max_answer_length,
+            window=window,
+            stride=stride,
+            whole_words=whole_words,
+            impossible=impossible,
+        )
+        pairs = question_answering.paired(question, context)
+        answers = question_answering.answer(self._runner, pairs, options)
+        single = isinstance(question, str) and isinstance(context, str)
+        return answers[0] if single else answers
 
     def _named(self, outputs: Sequence[Array]) -> Any:
         """The output of the graph; several go by their names."""

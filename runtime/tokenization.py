@@ -41,6 +41,25 @@ class TokenizedText:
     continues: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class TokenizedPair:
+    """A question's and a context's tokens, and where the context's lie in it.
+
+    Attributes:
+        context: the context.
+        ids: int32 [tokens], special tokens included.
+        context_tokens: which of them are the context's own.
+        offsets: int [tokens, 2], start and end of each token, in characters of its own text.
+        words: int [tokens], which word of its text each token belongs to; -1: none.
+    """
+
+    context: str
+    ids: Int32Array
+    context_tokens: slice
+    offsets: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+
 class Tokenizer:
     """``tokenizer.json`` with truncation and padding in the caller's hands."""
 
@@ -129,6 +148,17 @@ class Tokenizer:
         self._check_lengths(encodings, longest)
         return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
 
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedPair]:
+        """Tokenize questions with their contexts, of any length, special tokens included.
+
+        Words are those of the tokenizer's own ("pre-tokens").
+
+        Raises:
+            InputError: not text.
+        """
+        encodings = self._encodings(pairs, truncate=False)
+        return [_tokenized_pair(*both) for both in zip(pairs, encodings, strict=True)]
+
     def token(self, token_id: int) -> str:
         """The text that a token stands for, as a reader would write it."""
         return str(self._whole.decode([token_id], skip_special_tokens=False))
@@ -176,6 +206,19 @@ class Tokenizer:
             added=np.asarray(encoding.special_tokens_mask, bool),
             continues=np.asarray(continues, bool) & (ids != unknown),
         )
+
+
+def _tokenized_pair(pair: tuple[str, str], encoding: Any) -> TokenizedPair:
+    of_context = np.flatnonzero([sequence == 1 for sequence in encoding.sequence_ids])
+    begin = int(of_context[0]) if of_context.size else len(encoding)
+    words = [-1 if word is None else word for word in encoding.word_ids]
+    return TokenizedPair(
+        context=pair[1],
+        ids=np.asarray(encoding.ids, np.int32),
+        context_tokens=slice(begin, begin + of_context.size),
+        offsets=np.asarray(encoding.offsets, np.int64).reshape(-1, 2),
+        words=np.asarray(words, np.int64),
+    )
 
 
 def _read(path: Path) -> HuggingFaceTokenizer:

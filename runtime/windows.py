@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,8 +109,13 @@ def cut(
             "that a window holds beside the special tokens."
         )
     windows = []
-    for start in range(begin, end - shared, room - shared):
-        stop = min(start + room, end)
+    for start, stop in spans(begin, end, room, shared):
         new = stop - start - (shared if start > begin else 0)
         windows.append((np.concatenate((ids[:begin], ids[start:stop], ids[end:])), new))
     return windows
+
+
+def spans(begin: int, end: int, room: int, shared: int) -> Iterator[tuple[int, int]]:
+    """Cut ``[begin, end)`` into parts of at most ``room``; neighbours share ``shared``, fewer."""
+    for start in range(begin, max(end - shared, begin + 1), room - shared):
+        yield start, min(start + room, end)
