@@ -156,7 +156,7 @@ class Tokenizer:
         Raises:
             InputError: not text.
         """
-        encodings = self._encodings(pairs, truncate=False)
+        encodings = self._encodings(pairs, None)
         return [_tokenized_pair(*both) for both in zip(pairs, encodings, strict=True)]
 
     def token(self, token_id: int) -> str:
