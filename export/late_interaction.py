@@ -8,7 +8,9 @@ from tokenizers import Tokenizer
 
 from mbert.errors import CheckpointError
 from mbert.model import Checkpoint
+from mbert.model.json_files import read_json
 from mbert.model.late_interaction import LateInteraction
+from mbert.model.pylate import SETTINGS
 from mbert.runtime import late_interaction as runtime
 from mbert.runtime.manifest import Limits
 
@@ -36,6 +38,7 @@ def resolve(
         return None
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     longest = limits.max_sequence_length
+    prompts = read_json(checkpoint.folder / SETTINGS).get("prompts") or {}
     terms = {}
     for role in runtime.ROLES:
         given = getattr(found, role)
@@ -45,7 +48,13 @@ def resolve(
         # A word that is no token is never met.
         ids = (tokenizer.token_to_id(word) for word in given.skipped)
         skipped = tuple(sorted({i for i in ids if i is not None}))
-        terms[role] = runtime.Terms(prefix, min(given.length or longest, longest), skipped)
+        prompt = prompts.get(role) or ""
+        if not isinstance(prompt, str):
+            raise CheckpointError(f"{SETTINGS}: the prompt {role} is {prompt!r}; expected a text.")
+        # A prompt may repeat the prefix, which is a token of its own here.
+        prompt = prompt.removeprefix(given.prefix or "")
+        length = min(given.length or longest, longest)
+        terms[role] = runtime.Terms(prompt, prefix, length, skipped)
     expansion = None
     if found.expansion is not None:
         if found.expansion.length > longest:

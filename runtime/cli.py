@@ -141,7 +141,7 @@ def _embed(model: Model, texts: list[str], **options: Any) -> Answers:
 def _embed_sparse(model: Model, texts: list[str], **options: Any) -> Answers:
     for embedding in model.embed_sparse(texts, **options):
         best = model.token_weights(embedding, options.get("top_k", _SHOWN_TOKENS))
-        listed = "  ".join(f"{w.token.strip() or repr(w.token)} {w.weight:.3f}" for w in best)
+        listed = "  ".join(f"{w.token} {w.weight:.3f}" for w in best)
         shown = f"  {listed}  ({embedding.indices.size} tokens)"
         weights = {"indices": embedding.indices.tolist(), "values": _exact(embedding.values)}
         yield shown, {**weights, "best": [asdict(weight) for weight in best]}

@@ -17,11 +17,13 @@ class Terms:
     """Of the texts of one role.
 
     Attributes:
+        prompt: what is put in front of a text.
         prefix: id of a token that is put behind the first one; None: none.
         length: the most tokens, prefix and expansion included.
         skipped: ids of the tokens that get no vector.
     """
 
+    prompt: str
     prefix: int | None
     length: int
     skipped: tuple[int, ...]
@@ -64,7 +66,9 @@ class LateInteraction:
             skipped = tuple(values["skipped"])
             ids = [*skipped, *([] if values["prefix"] is None else [values["prefix"]])]
             _check(f"late_interaction.{role}", ids, vocab_size, values["length"], longest)
-            terms[role] = Terms(values["prefix"], values["length"], skipped)
+            if not isinstance(values["prompt"], str):
+                raise ValueError(f"late_interaction.{role}.prompt is {values['prompt']!r}")
+            terms[role] = Terms(values["prompt"], values["prefix"], values["length"], skipped)
         expansion = entry["expansion"]
         if expansion is not None:
             expansion = Expansion(**expansion)

@@ -163,6 +163,10 @@ class Tokenizer:
         """The text that a token stands for, as a reader would write it."""
         return str(self._whole.decode([token_id], skip_special_tokens=False))
 
+    def spelling(self, token_id: int) -> str:
+        """A token as the vocabulary spells it; empty for an id that the vocabulary lacks."""
+        return str(self._whole.id_to_token(token_id) or "")
+
     def _encodings(self, texts: Sequence[Text], cut_to: int | None, first: int = 0) -> list[Any]:
         for i, text in enumerate(texts, first):
             if not _is_text(text):

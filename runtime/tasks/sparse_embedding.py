@@ -29,7 +29,7 @@ class SparseEmbedding:
 
 @dataclass(frozen=True)
 class TokenWeight:
-    """A token of the vocabulary and its weight."""
+    """A token, as the vocabulary spells it ("Ġriver"), and its weight."""
 
     token: str
     token_id: int
@@ -64,6 +64,6 @@ def token_weights(
         raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
     order = np.argsort(-embedding.values, kind="stable")[:top_k]
     return [
-        TokenWeight(runner.tokenizer.token(int(i)), int(i), float(weight))
+        TokenWeight(runner.tokenizer.spelling(int(i)), int(i), float(weight))
         for i, weight in zip(embedding.indices[order], embedding.values[order], strict=True)
     ]
