@@ -106,9 +106,9 @@ def _settings(runner: Runner) -> LateInteraction:
 
 def _encode(runner: Runner, texts: Sequence[str], terms: Terms, truncate: bool) -> list[Int32Array]:
     """Tokenize, and put the prefix behind the first token."""
-    added = [] if terms.prefix is None else [terms.prefix]
+    added = np.array([] if terms.prefix is None else [terms.prefix], np.int32)
     prompted = [terms.prompt + text for text in texts]
-    sequences = runner.tokenizer.encode(prompted, truncate, longest=terms.length - len(added))
+    sequences = runner.tokenizer.encode(prompted, truncate, longest=terms.length - added.size)
     return runner.checked(np.concatenate((ids[:1], added, ids[1:])) for ids in sequences)
 
 

@@ -24,29 +24,13 @@ from mbert.runtime import runner as runner_module
 from mbert.runtime.tasks.token_classification import AGGREGATIONS, Entity, entities
 from mbert.runtime.tokenization import TokenizedText
 from support.checkpoints import make_checkpoint
-from support.text import CLS, SENTENCES, SEP, UNK, add_tokenizer
+from support.text import CLS, SENTENCES, SEP, TEXTS, UNK, add_tokenizer
 
 TINY = Path(__file__).parents[2] / "examples" / "tiny"
 
 LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 
 LIMIT = 1024  # tokens, SMALL's
-
-TEXTS = (
-    *SENTENCES,
-    "Мельник построил мост. 面包师住在河边。パン屋の息子たち。 강이 밤에 불었다.",
-    "👩‍👩‍👧 took 🚲 over the bridge 🌉🇫🇷, naïvely: cafe\u0301 café",
-    "הנהר עלה בלילה, and النهر ارتفع في الليل.",
-    "tab\tnew\nline\r\nnull\x00bell\x07escape\x1b[0m del\x7f \u200b\u2028\ufeff",
-    "[CLS] the miller [SEP] the [MASK] baker [PAD][SEP]",
-    "  two  spaces   and\u00a0others\u3000end  ",
-    "don't (well-known) U.S.A. 3.14% x@y.org",
-    "",
-    " ",
-    " \t\n  ",
-    "x",
-    "the river and the mill " * 60,
-)
 
 
 def _checkpoint(folder: Path, **config: Any) -> Path:

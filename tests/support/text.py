@@ -28,6 +28,25 @@ SENTENCES = (
     "The sons of the baker swim in the river when the sun is out.",
 )
 
+# Of every kind that a user may send.
+TEXTS = (
+    *SENTENCES,
+    "Мельник построил мост. 面包师住在河边。パン屋の息子たち。 강이 밤에 불었다.",
+    "👩‍👩‍👧 took 🚲 over the bridge 🌉🇫🇷, naïvely: cafe\u0301 café",
+    "הנהר עלה בלילה, and النهر ارتفع في الليل.",
+    "tab\tnew\nline\r\nnull\x00bell\x07escape\x1b[0m del\x7f \u200b\u2028\ufeff",
+    "[CLS] the miller [SEP] the [MASK] baker [PAD][SEP]",
+    "  two  spaces   and\u00a0others\u3000end  ",
+    "don't (well-known) U.S.A. 3.14% x@y.org",
+    "",
+    " ",
+    " \t\n  ",
+    "x",
+    "the river and the mill " * 60,
+)
+
+LONG_TEXT = "the river and the mill " * 2000  # 10,000 words
+
 
 def add_tokenizer(folder: Path, vocab_size: int = 500) -> Path:
     """Write tokenizer.json and tokenizer_config.json, as a ModernBERT checkpoint has them."""

@@ -1,0 +1,235 @@
+"""Vectors of tokens and MaxSim, held against sentence-transformers' MultiVectorEncoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sentence_transformers import MultiVectorEncoder
+
+import mbert
+from mbert.cli import main
+from mbert.errors import BundleError, InputError
+from mbert.runtime.tasks import multi_vector
+from support.retrieval import DIM, PREFIXES, make_native, make_pylate
+from support.text import LONG_TEXT, SENTENCES, TEXTS
+
+ROLES = ("query", "document")
+# Users know the library's numbers in float32.
+TOLERANCE = 1e-4
+# Longer than the window, so that the last expansion tokens see nothing in it.
+PYLATE = {"query_length": 40, "document_length": 300}
+ALL = (*TEXTS, LONG_TEXT, "what [Q] is [D] that", "x" * 3000)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("multi-vector")
+    native = {"skiplist_words": [".", ",", "Ġthe"], "skiplist_tasks": ["query", "document"]}
+    return {
+        "unseen": make_pylate(folder / "unseen", **PYLATE),
+        "attended": make_native(folder / "attended", **native),
+    }
+
+
+@pytest.fixture(scope="module")
+def bundles(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    for name, checkpoint in folders.items():
+        mbert.convert(checkpoint, folder / name)
+    return {name: folder / name for name in folders}
+
+
+@pytest.fixture(scope="module")
+def expected(folders: dict[str, Path]) -> dict[tuple[str, str], list[Any]]:
+    """The library's vectors, by folder and role."""
+    found = {}
+    for name, folder in folders.items():
+        oracle = MultiVectorEncoder(str(folder), device="cpu")
+        found[name, "query"] = oracle.encode_query(list(ALL), convert_to_numpy=True)
+        found[name, "document"] = oracle.encode_document(list(ALL), convert_to_numpy=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(bundles: dict[str, Path]) -> Iterator[mbert.Model]:
+    with mbert.load(bundles["unseen"], threads=2) as model:
+        yield model
+
+
+def error(found: list[Any], expected: list[Any]) -> float:
+    """The largest; infinite where the numbers of vectors differ."""
+    pairs = list(zip(found, expected, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return float("inf")
+    return max(float(np.abs(a - b).max()) for a, b in pairs if a.size)
+
+
+@pytest.mark.parametrize("name", ["unseen", "attended"])
+@pytest.mark.parametrize("role", ROLES)
+def test_vectors_are_the_librarys(
+    name: str, role: str, bundles: dict[str, Path], expected: dict[tuple[str, str], list[Any]]
+) -> None:
+    with mbert.load(bundles[name], threads=2) as model:
+        found = model.embed_multi(ALL, role=role, truncate=True)
+    assert all(vectors.dtype == np.float32 and vectors.shape[1] == DIM for vectors in found)
+    assert error(found, expected[name, role]) < TOLERANCE
+
+
+def test_functions_give_the_same(
+    bundles: dict[str, Path], expected: dict[tuple[str, str], list[Any]]
+) -> None:
+    with mbert.load(bundles["unseen"], threads=2, operators="functions") as model:
+        found = model.embed_multi(SENTENCES, role="query")
+    assert error(found, expected["unseen", "query"][: len(SENTENCES)]) < TOLERANCE
+
+
+def test_a_query_alone_has_the_vectors_that_it_has_among_others(model: mbert.Model) -> None:
+    together = model.embed_multi(SENTENCES, role="query")
+    alone = [model.embed_multi(text, role="query") for text in SENTENCES]
+    assert error(alone, together) < 2e-5
+
+
+def _without_prefix(entry: dict[str, Any]) -> None:
+    entry["query"]["prefix"] = None
+
+
+def _with_the_documents_prefix(entry: dict[str, Any]) -> None:
+    entry["query"]["prefix"] = entry["document"]["prefix"]
+
+
+def _attended(entry: dict[str, Any]) -> None:
+    entry["expansion"]["attended"] = True
+
+
+def _another_token(entry: dict[str, Any]) -> None:
+    entry["expansion"]["token"] = 0
+
+
+@pytest.mark.parametrize(
+    "mistake", [_without_prefix, _with_the_documents_prefix, _attended, _another_token]
+)
+def test_a_mistake_exceeds_the_tolerance(
+    mistake: Callable[[dict[str, Any]], None],
+    bundles: dict[str, Path],
+    model: mbert.Model,
+    expected: dict[tuple[str, str], list[Any]],
+    edited: Callable[..., Path],
+) -> None:
+    """A test of the tests."""
+    assert model.info.late_interaction is not None
+    entry = asdict(model.info.late_interaction)
+    mistake(entry)
+    with mbert.load(edited(bundles["unseen"], late_interaction=entry), threads=2) as mutant:
+        found = mutant.embed_multi(SENTENCES, role="query")
+    assert error(found, expected["unseen", "query"][: len(SENTENCES)]) > 10 * TOLERANCE
+
+
+def test_a_neighbours_tokens_exceed_the_tolerance(
+    model: mbert.Model,
+    expected: dict[tuple[str, str], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lay_out = multi_vector.lay_out
+
+    def seeing_the_neighbour(*arguments: Any) -> Any:
+        order, inputs = lay_out(*arguments)
+        sequences = inputs["cu_seqlens"].size - 1
+        inputs["seen"][:, 1] = (inputs["seen"][:, 1] + 1) % sequences
+        return order, inputs
+
+    monkeypatch.setattr(multi_vector, "lay_out", seeing_the_neighbour)
+    found = model.embed_multi(SENTENCES, role="query")
+    assert error(found, expected["unseen", "query"][: len(SENTENCES)]) > 10 * TOLERANCE
+
+
+def test_an_empty_text_has_vectors_too(model: mbert.Model) -> None:
+    assert model.embed_multi("", role="query").shape == (PYLATE["query_length"], DIM)
+    assert model.embed_multi("", role="document").shape == (3, DIM)  # [CLS], the prefix and [SEP]
+    assert model.embed_multi([], role="document") == []
+
+
+def test_ids_are_run_without_roles(model: mbert.Model) -> None:
+    """The graph itself: no prefix, no expansion."""
+    first, second = model.run([[1, 7, 8, 2], [1, 2]])
+    assert first.shape == (4, DIM)
+    assert second.shape == (2, DIM)
+
+
+@pytest.mark.parametrize(
+    ("texts", "role", "message"),
+    [
+        (["a"], "passage", "role is 'passage'; expected one of query, document"),
+        ([("a", "b")], "query", "Text 0 is a tuple; expected a string, no pair"),
+        (["a", 1], "query", "Text 1 is a int"),
+        (["a", "the river " * 40], "query", "Text 1 has 84 tokens; the bundle takes up to 39"),
+        ([LONG_TEXT], "document", "Text 0 has .* tokens; the bundle takes up to 299"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused(
+    texts: list[Any], role: str, message: str, model: mbert.Model
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.embed_multi(texts, role=role)
+
+
+def test_another_bundle_has_no_vectors_of_tokens(embedder: mbert.Model) -> None:
+    with pytest.raises(InputError, match="embed_multi needs a multi-vector bundle"):
+        embedder.embed_multi("a", role="query")
+
+
+def test_the_manifest_says_how_texts_become_tokens(bundles: dict[str, Path]) -> None:
+    manifest = json.loads((bundles["attended"] / "manifest.json").read_text())
+    assert manifest["task"] == "multi-vector"
+    terms = {role: manifest["late_interaction"][role] for role in ROLES}
+    assert {role: entry["prompt"] for role, entry in terms.items()} == PREFIXES
+    assert [entry["length"] for entry in terms.values()] == [24, 48]
+    assert manifest["late_interaction"]["expansion"] == {
+        "token": 3,
+        "length": 16,
+        "attended": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda entry: entry["query"].pop("length"), "length"),
+        (lambda entry: entry["query"].update(length=0), "late_interaction.query has 0"),
+        (lambda entry: entry["query"].update(prefix=502), "late_interaction.query has 502"),
+        (lambda entry: entry["document"].update(skipped=[-1]), "late_interaction.document has -1"),
+        (lambda entry: entry["document"].update(prompt=3), "late_interaction.document.prompt is 3"),
+        (lambda entry: entry["expansion"].update(length=5000), "late_interaction.expansion"),
+        (lambda entry: entry["expansion"].update(attended=1), "late_interaction.expansion"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(
+    change: Callable[[dict[str, Any]], Any],
+    message: str,
+    bundles: dict[str, Path],
+    model: mbert.Model,
+    edited: Callable[..., Path],
+) -> None:
+    assert model.info.late_interaction is not None
+    entry = asdict(model.info.late_interaction)
+    change(entry)
+    with pytest.raises(BundleError, match=message):
+        mbert.load(edited(bundles["unseen"], late_interaction=entry))
+
+
+def test_the_command_prints_them(bundles: dict[str, Path], model: mbert.Model) -> None:
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(main, ["run", str(bundles["unseen"]), *arguments])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert run("--text", "a river").splitlines()[1] == "  5 vectors of 16 dimensions"
+    line = json.loads(run("--role", "query", "--json", "--text", "a river"))
+    expected = model.embed_multi("a river", role="query")
+    np.testing.assert_array_equal(np.array(line["embeddings"], np.float32), expected)
