@@ -147,8 +147,10 @@ def _embed_sparse(model: Model, texts: list[str], **options: Any) -> Answers:
         yield shown, {**weights, "best": [asdict(weight) for weight in best]}
 
 
-def _embed_multi(model: Model, texts: list[str], **options: Any) -> Answers:
-    for vectors in model.embed_multi(texts, **options):
+def _embed_multi(
+    model: Model, texts: list[str], *, role: str = "document", **options: Any
+) -> Answers:
+    for vectors in model.embed_multi(texts, role=role, **options):
         shown = f"  {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions"
         yield shown, {"embeddings": [_exact(vector) for vector in vectors]}
 
