@@ -52,6 +52,8 @@ _TASK_OF_ARCHITECTURE = {
     "ModernBertForQuestionAnswering": "question-answering",
 }
 
+_MULTIPLE_CHOICE = "ModernBertForMultipleChoice"
+
 
 def default_task(config: ModelConfig, modules: Modules) -> str:
     """The task that a checkpoint was saved for.
@@ -69,6 +71,15 @@ def default_task(config: ModelConfig, modules: Modules) -> str:
     for name in config.architectures:
         if name in _TASK_OF_ARCHITECTURE:
             return _TASK_OF_ARCHITECTURE[name]
+    if _MULTIPLE_CHOICE in config.architectures:
+        raise CheckpointError(
+            f"config.json: architectures is {list(config.architectures)}; no task answers multiple "
+            "choice. Its head is that of a classifier with one label: set architectures to "
+            "['ModernBertForSequenceClassification'] and id2label to {'0': 'choice'}, and export. "
+            "rerank then scores the choices of a question; for their probabilities take classify "
+            "with function_to_apply='none' on pairs of question and choice, and a softmax over "
+            "the choices."
+        )
     raise CheckpointError(
         f"config.json: architectures is {list(config.architectures)}; expected one of "
         f"{', '.join(_TASK_OF_ARCHITECTURE)}. Name the task: {', '.join(TASKS)}."

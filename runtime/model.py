@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -360,55 +360,99 @@ class Model:
 
     @overload
     def classify(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self, texts: str, *, top_k: int | None = ..., truncate: bool = ...
+        self,
+        texts: str,
+        *,
+        top_k: int | None = ...,
+        function_to_apply: str | None = ...,
+        truncate: bool = ...,
     ) -> list[classification.LabelScore]: ...
     @overload
     def classify(
-        self, texts: Sequence[Text], *, top_k: int | None = ..., truncate: bool = ...
+        self,
+        texts: Sequence[Text],
+        *,
+        top_k: int | None = ...,
+        function_to_apply: str | None = ...,
+        truncate: bool = ...,
     ) -> list[list[classification.LabelScore]]: ...
     def classify(
-        self, texts: str | Sequence[Text], *, top_k: int | None = None, truncate: bool = False
+        self,
+        texts: str | Sequence[Text],
+        *,
+        top_k: int | None = None,
+        function_to_apply: str | None = None,
+        truncate: bool = False,
     ) -> Any:
         """Classify texts or pairs of texts.
 
         Args:
             texts: one text, or several texts or pairs (tuples of two strings).
             top_k: how many labels of each; None: all.
+            function_to_apply: what makes scores of logits, as in the transformers pipeline:
+                "softmax", "sigmoid" or "none"; None: nothing for a regression, a sigmoid for one
+                label or where a text may have several, else softmax.
             truncate: cut a text that is too long instead of raising.
 
         Returns:
             For each text its labels with scores, best first. For a single string, that string's.
 
         Raises:
-            InputError: not a text-classification bundle; a text too long.
+            InputError: not a text-classification bundle; an option that is unknown; a text too
+                long.
         """
         self._runner.need("text-classification", "classify")
         return _answer(
             texts,
             lambda several: classification.classify(
-                self._runner, several, top_k=top_k, truncate=truncate
+                self._runner,
+                several,
+                top_k=top_k,
+                function_to_apply=function_to_apply,
+                truncate=truncate,
             ),
         )
 
     @overload
     def tag(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self, texts: str, *, aggregation: str = ..., truncate: bool = ...
+        self,
+        texts: str,
+        *,
+        aggregation: str = ...,
+        ignore_labels: Collection[str] = ...,
+        stride: int | None = ...,
+        truncate: bool = ...,
     ) -> list[token_classification.Entity]: ...
     @overload
     def tag(
-        self, texts: Sequence[str], *, aggregation: str = ..., truncate: bool = ...
+        self,
+        texts: Sequence[str],
+        *,
+        aggregation: str = ...,
+        ignore_labels: Collection[str] = ...,
+        stride: int | None = ...,
+        truncate: bool = ...,
     ) -> list[list[token_classification.Entity]]: ...
     def tag(
-        self, texts: str | Sequence[str], *, aggregation: str = "simple", truncate: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        aggregation: str = "simple",
+        ignore_labels: Collection[str] = token_classification.IGNORED,
+        stride: int | None = None,
+        truncate: bool = False,
     ) -> Any:
-        """Find the entities of texts.
+        """Find the entities of texts, as the transformers pipeline has them.
 
         Args:
             texts: one text or several; no pairs.
-            aggregation: "none": every token that is not labelled "O"; "simple": neighbours of one
-                kind joined; "first", "average", "max": the same of whole words, whose label is by
-                the first token, the average of the tokens, or the token that is surest. All as the
-                transformers pipeline has it.
+            aggregation: "none": every token by itself; "simple": neighbours of one kind joined;
+                "first", "average", "max": the same of whole words, whose label is by the first
+                token, the average of the tokens, or the token that is surest.
+            ignore_labels: labels that make no entity, as they are in the results.
+            stride: cut a text that is too long into windows that share this many tokens; of
+                entities that overlap the longest counts, of equally long ones the surest. None: do
+                not.
             truncate: cut a text that is too long instead of raising.
 
         Returns:
@@ -416,14 +460,19 @@ class Model:
             string's list.
 
         Raises:
-            InputError: not a token-classification bundle; an unknown aggregation; a pair; a text
-                too long.
+            InputError: not a token-classification bundle; an option that is unknown or out of
+                range; a pair; a text too long.
         """
         self._runner.need("token-classification", "tag")
         return _answer(
             texts,
             lambda several: token_classification.tag(
-                self._runner, several, aggregation=aggregation, truncate=truncate
+                self._runner,
+                several,
+                aggregation=aggregation,
+                ignore_labels=ignore_labels,
+                stride=stride,
+                truncate=truncate,
             ),
         )
 

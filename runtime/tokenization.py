@@ -125,7 +125,12 @@ class Tokenizer:
         )
 
     def tokenize(
-        self, texts: Sequence[str], truncate: bool = False, *, unknown: int = -1
+        self,
+        texts: Sequence[str],
+        truncate: bool = False,
+        *,
+        unknown: int = -1,
+        any_length: bool = False,
     ) -> list[TokenizedText]:
         """Tokenize texts and say where each token lies.
 
@@ -135,7 +140,8 @@ class Tokenizer:
         unknown token (-1: there is none), never continues a word.
 
         Raises:
-            InputError: not text, a pair, or longer than the bundle takes, unless ``truncate``.
+            InputError: not text, a pair, or longer than the bundle takes, unless ``truncate`` or
+                ``any_length``.
         """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
@@ -145,7 +151,8 @@ class Tokenizer:
                 )
         longest = self._limits.max_sequence_length
         encodings = self._encodings(texts, longest if truncate else None)
-        self._check_lengths(encodings, longest)
+        if not any_length:
+            self._check_lengths(encodings, longest)
         return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedPair]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from mbert.errors import InputError
 
 from ..runner import Runner
 from ..tokenization import Text
+
+FloatArray = NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,12 @@ class LabelScore:
 
 
 def classify(
-    runner: Runner, texts: Sequence[Text], *, top_k: int | None, truncate: bool
+    runner: Runner,
+    texts: Sequence[Text],
+    *,
+    top_k: int | None,
+    function_to_apply: str | None,
+    truncate: bool,
 ) -> list[list[LabelScore]]:
     """Compute :meth:`mbert.Model.classify` for several texts."""
     if top_k is not None and top_k < 1:
@@ -33,36 +41,57 @@ def classify(
             "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
             "pair, [a, b] for two texts."
         )
-    labels, problem_type = runner.manifest.labels or (), runner.manifest.problem_type
+    labels = runner.manifest.labels or ()
+    name = function_to_apply or default_function(labels, runner.manifest.problem_type)
+    if name not in FUNCTIONS:
+        raise InputError(
+            f"function_to_apply is {name!r}; expected one of {', '.join(FUNCTIONS)}, or None."
+        )
     return runner.for_each(
         runner.encode(texts, truncate),
-        lambda _, logits: label_scores(logits, labels, problem_type)[:top_k],
+        lambda _, logits: label_scores(logits, labels, FUNCTIONS[name])[:top_k],
     )
 
 
-def label_scores(
-    logits: NDArray[np.float32], labels: Sequence[str], problem_type: str | None
-) -> list[LabelScore]:
-    """[labels] -> labels with scores, best first.
+def default_function(labels: Sequence[str], problem_type: str | None) -> str:
+    """What makes scores of logits where the caller does not say: the transformers pipeline's rule.
 
-    Softmax over the labels; a sigmoid for each where there is one label or the checkpoint's
-    ``problem_type`` is multi_label_classification; raw values for a regression. These are the
-    rules of the transformers pipeline.
+    Raw values for a regression; a sigmoid for each label where there is one, or ``problem_type`` is
+    multi_label_classification; else softmax over the labels.
     """
-    values = logits.astype(np.float64)
     if problem_type == "regression":
-        scores = values
-    elif problem_type == "multi_label_classification" or len(labels) == 1:
-        scores = _sigmoid(values)
-    else:
-        scores = np.exp(values - values.max())
-        scores /= scores.sum()
+        return "none"
+    if problem_type == "multi_label_classification" or len(labels) == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def label_scores(
+    logits: NDArray[np.float32], labels: Sequence[str], function: Function
+) -> list[LabelScore]:
+    """[labels] -> labels with scores, best first."""
+    scores = function(logits.astype(np.float64))
     order = np.argsort(-scores, kind="stable")
     return [LabelScore(labels[i], float(scores[i])) for i in order]
 
 
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(values: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x))."""
     # Two forms, so that neither exponential overflows.
     small = np.exp(-np.abs(values))
-    positive: NDArray[np.float64] = np.where(values >= 0, 1 / (1 + small), small / (1 + small))
+    positive: FloatArray = np.where(values >= 0, 1 / (1 + small), small / (1 + small))
     return positive
+
+
+def identity(values: FloatArray) -> FloatArray:
+    """Raw values."""
+    return values
+
+
+def _softmax(values: FloatArray) -> FloatArray:
+    exponentials = np.exp(values - values.max())
+    scores: FloatArray = exponentials / exponentials.sum()
+    return scores
+
+
+FUNCTIONS: dict[str, Function] = {"softmax": _softmax, "sigmoid": sigmoid, "none": identity}

@@ -5,8 +5,8 @@ Strategies, word boundaries and scores are those of the transformers pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from mbert.errors import InputError
 
 from ..runner import Runner
 from ..tokenization import TokenizedText
+from ..windows import cut
 
 FloatArray = NDArray[np.float32]
 
-OUTSIDE = "O"  # the label of tokens that belong to no entity
+# The label of tokens that belong to no entity, unless the caller says.
+IGNORED = ("O",)
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,45 @@ AGGREGATIONS = ("none", "simple", *_WORD_SCORES)
 
 
 def tag(
-    runner: Runner, texts: Sequence[str], *, aggregation: str, truncate: bool
+    runner: Runner,
+    texts: Sequence[str],
+    *,
+    aggregation: str,
+    ignore_labels: Collection[str],
+    stride: int | None,
+    truncate: bool,
 ) -> list[list[Entity]]:
-    """Compute :meth:`mbert.Model.tag` for several texts."""
+    """Compute :meth:`mbert.Model.tag` for several texts, the windows of all packed together."""
     check_aggregation(aggregation)
+    if isinstance(ignore_labels, str):
+        raise InputError(f"ignore_labels is {ignore_labels!r}; expected a list of labels.")
+    if stride is not None and (truncate or aggregation == "none"):
+        raise InputError(
+            f"stride is {stride}: long texts are cut into windows, whose entities are joined. That "
+            "goes neither with truncate=True nor with aggregation='none'."
+        )
     manifest = runner.manifest
+    longest = manifest.limits.max_sequence_length
     tokenized = runner.tokenizer.tokenize(
-        texts, truncate, unknown=manifest.special_tokens.get("unk", -1)
+        texts,
+        truncate,
+        unknown=manifest.special_tokens.get("unk", -1),
+        any_length=stride is not None,
     )
+    windows = [
+        (i, window)
+        for i, text in enumerate(tokenized)
+        for window in _windows(text, longest, stride, f"Text {i}")
+    ]
     labels = manifest.labels or ()
-    return runner.for_each(
-        runner.checked([text.ids for text in tokenized]),
-        lambda i, logits: entities(logits, tokenized[i], labels, aggregation),
+    found = runner.for_each(
+        runner.checked([window.ids for _, window in windows]),
+        lambda i, logits: entities(logits, windows[i][1], labels, aggregation, ignore_labels),
     )
+    by_text: list[list[list[Entity]]] = [[] for _ in texts]
+    for (i, _), one in zip(windows, found, strict=True):
+        by_text[i].append(one)
+    return [_without_overlaps(several) for several in by_text]
 
 
 def check_aggregation(aggregation: str) -> str:
@@ -96,11 +124,15 @@ def check_aggregation(aggregation: str) -> str:
 
 
 def entities(
-    logits: FloatArray, tokenized: TokenizedText, labels: Sequence[str], aggregation: str
+    logits: FloatArray,
+    tokenized: TokenizedText,
+    labels: Sequence[str],
+    aggregation: str,
+    ignore_labels: Collection[str] = IGNORED,
 ) -> list[Entity]:
     """[tokens, labels] -> the entities of a text, in its order.
 
-    Tokens that the tokenizer added (first, last) are left out, and so is what is labelled "O".
+    Tokens that the tokenizer added (first, last) are left out, and so is what has an ignored label.
     With "none" each token is an entity with its whole label. Otherwise neighbours of one kind are
     joined, "B-" starting a new entity, and the kind is the label: after "simple" of the tokens,
     else of words, whose scores are the first token's, the average, or those of the token with the
@@ -126,8 +158,45 @@ def entities(
     return [
         Entity(p.label, float(p.score), p.start, p.end, tokenized.text[p.start : p.end])
         for p in pieces
-        if p.label != OUTSIDE
+        if p.label not in ignore_labels
     ]
+
+
+def _windows(
+    text: TokenizedText, longest: int, stride: int | None, what: str
+) -> Iterable[TokenizedText]:
+    """The text whole, or where it does not fit its windows, whose places stay the whole text's."""
+    if stride is None or text.ids.size <= longest:
+        return [text]
+    rows = np.arange(text.ids.size, dtype=np.int32)
+    return (
+        replace(
+            text,
+            ids=text.ids[window],
+            offsets=text.offsets[window],
+            added=text.added[window],
+            continues=text.continues[window],
+        )
+        for window, _ in cut(rows, ~text.added, longest, stride, what)
+    )
+
+
+def _without_overlaps(windows: Sequence[Sequence[Entity]]) -> list[Entity]:
+    """Of entities that overlap the longest, of equally long ones the surest."""
+    if len(windows) == 1:
+        return list(windows[0])
+    kept: list[Entity] = []
+    for entity in sorted((e for one in windows for e in one), key=lambda entity: entity.start):
+        before = kept[-1] if kept else None
+        if before is None or entity.start >= before.end:
+            kept.append(entity)
+        elif _rank(entity) > _rank(before):
+            kept[-1] = entity
+    return kept
+
+
+def _rank(entity: Entity) -> tuple[int, float]:
+    return entity.end - entity.start, entity.score
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

@@ -116,7 +116,11 @@ def _pipeline(checkpoint: Path, **names: str) -> Any:
 
 
 def _expected(
-    checkpoint: Path, texts: Sequence[str], aggregation: str, **names: str
+    checkpoint: Path,
+    texts: Sequence[str],
+    aggregation: str,
+    options: dict[str, Any] | None = None,
+    **names: str,
 ) -> list[list[Entity]]:
     """What the pipeline gives; ``names``: special tokens that its tokenizer knows by role."""
     pipeline = _pipeline(checkpoint, **names)
@@ -124,7 +128,7 @@ def _expected(
     torch.set_num_threads(1)  # small matrices: waiting for other threads takes longer
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tokenizer does not support real words")
-        found = pipeline(list(texts), aggregation_strategy=aggregation)
+        found = pipeline(list(texts), aggregation_strategy=aggregation, **(options or {}))
     torch.set_num_threads(threads)
     key = "entity" if aggregation == "none" else "entity_group"
     return [
@@ -226,6 +230,28 @@ def test_more_texts_than_fit_into_a_batch(
     _same(tagger.tag(TEXTS * 20), _expected(checkpoint, TEXTS, "simple") * 20)
 
 
+@pytest.mark.parametrize(("aggregation", "stride"), [("simple", 0), ("average", 100)])
+def test_long_texts_in_windows(
+    tagger: mbert.Model, checkpoint: Path, aggregation: str, stride: int
+) -> None:
+    """Ten thousand words, and texts that fit."""
+    texts = [" ".join((" ".join(SENTENCES).split() * 200)[:10_000]), SENTENCES[0], ""]
+    found = tagger.tag(texts, aggregation=aggregation, stride=stride)
+    # It pads windows.
+    expected = _expected(checkpoint, texts, aggregation, {"stride": stride}, pad_token="[PAD]")
+    _same(found, expected)
+
+
+@pytest.mark.parametrize("ignored", [(), ("PER", "O"), ("B-LOC", "I-LOC")])
+@pytest.mark.parametrize("aggregation", ["none", "simple"])
+def test_labels_that_are_ignored(
+    tagger: mbert.Model, checkpoint: Path, aggregation: str, ignored: tuple[str, ...]
+) -> None:
+    found = tagger.tag(SENTENCES, aggregation=aggregation, ignore_labels=ignored)
+    options = {"ignore_labels": list(ignored)}
+    _same(found, _expected(checkpoint, SENTENCES, aggregation, options))
+
+
 # ---- what it gives
 
 
@@ -293,6 +319,23 @@ def test_an_unknown_aggregation_is_refused(tagger: mbert.Model) -> None:
     message = "aggregation is 'mean'; expected one of none, simple, first, average, max"
     with pytest.raises(InputError, match=message):
         tagger.tag("a text", aggregation="mean")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of labels"),
+        ({"stride": 5, "truncate": True}, "stride is 5: .* neither with truncate=True nor with"),
+        ({"stride": 5, "aggregation": "none"}, "stride is 5: .* aggregation='none'"),
+        ({"stride": 1022}, "stride is 1022; expected 0 to 1021"),
+        ({"stride": -1}, "stride is -1; expected 0 to 1021"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tagger: mbert.Model, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        tagger.tag("the river " * LIMIT, **options)
 
 
 @pytest.mark.parametrize(
