@@ -14,6 +14,10 @@ from mbert.model.pylate import SETTINGS
 from mbert.runtime import late_interaction as runtime
 from mbert.runtime.manifest import Limits
 
+# By the name of a folder's similarity: whether the score is the mean over the query's vectors.
+# Older folders name what two vectors are compared by.
+_IS_MEAN = {"maxsim": False, "meanmaxsim": True, "MaxSim": False, "cosine": False, "dot": False}
+
 
 def resolve(
     checkpoint: Checkpoint, tokenizer_file: Path, mask: int | None, limits: Limits
@@ -37,17 +41,24 @@ def resolve(
     if not tokenizer_file.exists():
         return None
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    longest = limits.max_sequence_length
-    prompts = read_json(checkpoint.folder / SETTINGS).get("prompts") or {}
+    longest, vocabulary = limits.max_sequence_length, checkpoint.config.vocab_size
+    settings = read_json(checkpoint.folder / SETTINGS)
+    prompts = settings.get("prompts") or {}
+    similarity = settings.get("similarity_fn_name") or "maxsim"
+    if similarity not in _IS_MEAN:
+        raise CheckpointError(
+            f"{SETTINGS}: similarity_fn_name is {similarity!r}; mbert scores tokens' vectors by "
+            f"{', '.join(_IS_MEAN)}."
+        )
     terms = {}
     for role in runtime.ROLES:
         given = getattr(found, role)
         prefix = None
         if given.prefix is not None:
-            prefix = _id(tokenizer, given.prefix, f"{role}_prefix")
+            prefix = _id(tokenizer, given.prefix, f"{role}_prefix", vocabulary)
         # A word that is no token is never met.
         ids = (tokenizer.token_to_id(word) for word in given.skipped)
-        skipped = tuple(sorted({i for i in ids if i is not None}))
+        skipped = tuple(sorted({i for i in ids if i is not None and i < vocabulary}))
         prompt = prompts.get(role) or ""
         if not isinstance(prompt, str):
             raise CheckpointError(f"{SETTINGS}: the prompt {role} is {prompt!r}; expected a text.")
@@ -63,21 +74,22 @@ def resolve(
                 f"{longest}. Export with a larger --max-sequence-length."
             )
         if found.expansion.token is not None:
-            mask = _id(tokenizer, found.expansion.token, "query_expansion")
+            mask = _id(tokenizer, found.expansion.token, "query_expansion", vocabulary)
         if mask is None:
             raise CheckpointError(
                 "Queries are expanded with the mask token, and the tokenizer names none. Name it "
                 "in tokenizer_config.json (mask_token)."
             )
         expansion = runtime.Expansion(mask, found.expansion.length, found.expansion.attended)
-    return runtime.LateInteraction(terms["query"], terms["document"], expansion)
+    mean = _IS_MEAN[similarity]
+    return runtime.LateInteraction(terms["query"], terms["document"], expansion, mean)
 
 
-def _id(tokenizer: Tokenizer, token: str, key: str) -> int:
+def _id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> int:
     token_id: int | None = tokenizer.token_to_id(token)
-    if token_id is None:
+    if token_id is None or token_id >= vocab_size:
         raise CheckpointError(
-            f"{key} is {token!r}, which is no token of tokenizer.json. Add it there, with a row of "
-            "the embedding, or set it to an empty text."
+            f"{key} is {token!r}, which is no token of tokenizer.json with a row in the embedding. "
+            "Add both, or set it to an empty text."
         )
     return token_id

@@ -23,7 +23,7 @@ from mbert.model.encoder import Attention, Layer
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
 
-from .inputs import extra_inputs
+from .inputs import make_batch
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FLOAT16_LARGEST = float(torch.finfo(torch.float16).max)
@@ -104,13 +104,9 @@ def calibrate(
     maxima: dict[str, float] = {}
     with _recording(model, maxima), torch.inference_mode():
         for ids in sequences:
-            batch = {
-                "input_ids": torch.from_numpy(ids),
-                "cu_seqlens": torch.tensor([0, ids.size], dtype=torch.int32),
-            }
-            if "mask_positions" in extra_inputs(model):
-                batch["mask_positions"] = torch.arange(min(ids.size, 16), dtype=torch.int32)
-            model(**batch)
+            batch = make_batch(model, (ids.size,), vocab_size, np.random.default_rng(0))
+            batch["input_ids"][: ids.size] = ids  # behind them there may be others
+            model(**{name: torch.from_numpy(array) for name, array in batch.items()})
     return Calibration(name, sum(ids.size for ids in sequences), maxima)
 
 

@@ -5,6 +5,7 @@ from .model import Model, load
 from .tasks.classification import LabelScore
 from .tasks.fill_mask import TokenPrediction
 from .tasks.question_answering import Answer
+from .tasks.ranking import RankResult
 from .tasks.sparse_embedding import SparseEmbedding, TokenWeight
 from .tasks.token_classification import Entity
 
@@ -14,6 +15,7 @@ __all__ = [
     "LabelScore",
     "Manifest",
     "Model",
+    "RankResult",
     "SparseEmbedding",
     "TokenPrediction",
     "TokenWeight",

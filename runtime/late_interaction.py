@@ -47,11 +47,19 @@ class Expansion:
 
 @dataclass(frozen=True)
 class LateInteraction:
-    """Terms of both roles, and how queries are expanded; None: they are not."""
+    """Terms of both roles, and what follows from them.
+
+    Attributes:
+        query: of queries.
+        document: of documents.
+        expansion: of queries; None: they are not expanded.
+        mean: whether a score is the mean over the query's vectors, not the sum.
+    """
 
     query: Terms
     document: Terms
     expansion: Expansion | None
+    mean: bool
 
     @classmethod
     def parse(cls, entry: dict[str, Any], vocab_size: int, longest: int) -> LateInteraction:
@@ -76,7 +84,9 @@ class LateInteraction:
             _check("late_interaction.expansion", ids, vocab_size, length, longest)
             if not isinstance(expansion.attended, bool):
                 raise ValueError(f"late_interaction.expansion.attended is {expansion.attended!r}")
-        return cls(terms["query"], terms["document"], expansion)
+        if not isinstance(entry["mean"], bool):
+            raise ValueError(f"late_interaction.mean is {entry['mean']!r}")
+        return cls(terms["query"], terms["document"], expansion, entry["mean"])
 
 
 def _check(what: str, ids: list[Any], vocab_size: int, length: Any, longest: int) -> None:

@@ -23,6 +23,7 @@ from .tasks import (
     fill_mask,
     multi_vector,
     question_answering,
+    ranking,
     sparse_embedding,
     token_classification,
 )
@@ -324,6 +325,32 @@ class Model:
                 self._runner, several, role=role, truncate=truncate
             ),
         )
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_k: int | None = None,
+        truncate: bool = False,
+    ) -> list[ranking.RankResult]:
+        """Rank documents for a query.
+
+        Args:
+            query: what is searched for.
+            documents: the candidates.
+            top_k: how many to return; None: all.
+            truncate: cut a text that is too long instead of raising.
+
+        Returns:
+            The documents with their scores, best first. The score of a multi-vector bundle is
+            MaxSim: the sum (or where the checkpoint says so the mean) over the query's vectors of
+            the largest product with one of the document's.
+
+        Raises:
+            InputError: a bundle of a task that ranks nothing; a text too long.
+        """
+        return ranking.rerank(self._runner, query, documents, top_k=top_k, truncate=truncate)
 
     @overload
     def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

@@ -47,16 +47,18 @@ class Runner:
         if session is not None:
             session.close()
 
-    def need(self, task: str, method: str) -> None:
-        """Refuse ``method`` unless the bundle is for ``task``.
+    def need(self, task: str | Sequence[str], method: str) -> None:
+        """Refuse ``method`` unless the bundle is for ``task``, or one of several.
 
         Raises:
             InputError: it is for another one.
         """
-        if self.manifest.task != task:
+        tasks = (task,) if isinstance(task, str) else task
+        if self.manifest.task not in tasks:
+            wanted = " or ".join(tasks)
             raise InputError(
-                f"{method} needs a {task} bundle; {self._folder} is {self.manifest.task}. Export "
-                f"the checkpoint with --task {task}."
+                f"{method} needs a {wanted} bundle; {self._folder} is {self.manifest.task}. Export "
+                f"the checkpoint with --task {wanted}."
             )
 
     @property

@@ -48,7 +48,8 @@ def scores(
     """MaxSim of a query with each document, [documents]."""
     (asked,) = embed_multi(runner, [query], role="query", truncate=truncate)
     found = embed_multi(runner, documents, role="document", truncate=truncate)
-    return np.array([maxsim(asked, vectors) for vectors in found])
+    sums = np.array([maxsim(asked, vectors) for vectors in found], np.float64)
+    return sums / max(asked.shape[0], 1) if _settings(runner).mean else sums
 
 
 def maxsim(query: FloatArray, document: FloatArray) -> float:

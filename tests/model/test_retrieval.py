@@ -94,6 +94,7 @@ def test_an_expansion_that_is_attended_needs_no_inputs_of_its_own(changed: Any) 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"similarity_fn_name": "xtr"}, "similarity_fn_name is 'xtr'"),
         ({"query_prefix": "[X] "}, r"query_prefix is '\[X\] ', which is no token"),
         (
             {"query_length": 2000},

@@ -47,11 +47,15 @@ def bundles(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def expected(folders: dict[str, Path]) -> dict[tuple[str, str], list[Any]]:
+def oracles(folders: dict[str, Path]) -> dict[str, MultiVectorEncoder]:
+    return {name: MultiVectorEncoder(str(path), device="cpu") for name, path in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(oracles: dict[str, MultiVectorEncoder]) -> dict[tuple[str, str], list[Any]]:
     """The library's vectors, by folder and role."""
     found = {}
-    for name, folder in folders.items():
-        oracle = MultiVectorEncoder(str(folder), device="cpu")
+    for name, oracle in oracles.items():
         found[name, "query"] = oracle.encode_query(list(ALL), convert_to_numpy=True)
         found[name, "document"] = oracle.encode_document(list(ALL), convert_to_numpy=True)
     return found
@@ -149,6 +153,44 @@ def test_a_neighbours_tokens_exceed_the_tolerance(
     assert error(found, expected["unseen", "query"][: len(SENTENCES)]) > 10 * TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["unseen", "attended"])
+def test_documents_are_ranked_as_the_library_scores_them(
+    name: str,
+    bundles: dict[str, Path],
+    oracles: dict[str, MultiVectorEncoder],
+    expected: dict[tuple[str, str], list[Any]],
+) -> None:
+    scores = oracles[name].similarity(expected[name, "query"][:1], expected[name, "document"])[0]
+    order = np.argsort(-scores.numpy(), kind="stable")
+    with mbert.load(bundles[name], threads=2) as model:
+        found = model.rerank(ALL[0], ALL, truncate=True)
+        best = model.rerank(ALL[0], ALL, top_k=3, truncate=True)
+    assert found[:3] == best
+    assert [result.document for result in found] == [ALL[result.index] for result in found]
+    scale = float(scores.abs().max())
+    np.testing.assert_allclose([r.score for r in found], scores[order], atol=TOLERANCE * scale)
+    np.testing.assert_allclose(
+        [r.score for r in found], [scores[r.index] for r in found], atol=1e-3
+    )
+
+
+def test_a_document_without_vectors_is_below_all_others() -> None:
+    query, document = np.eye(3, DIM, dtype=np.float32), np.zeros((0, DIM), np.float32)
+    assert multi_vector.maxsim(query, document) == -np.inf
+    assert multi_vector.maxsim(query, -query) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("documents", "options", "message"),
+    [("a", {}, "documents is a string"), (["a"], {"top_k": 0}, "top_k is 0")],
+)
+def test_what_cannot_be_ranked_is_refused(
+    documents: Any, options: dict[str, Any], message: str, model: mbert.Model
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.rerank("a", documents, **options)
+
+
 def test_an_empty_text_has_vectors_too(model: mbert.Model) -> None:
     assert model.embed_multi("", role="query").shape == (PYLATE["query_length"], DIM)
     assert model.embed_multi("", role="document").shape == (3, DIM)  # [CLS], the prefix and [SEP]
@@ -207,6 +249,7 @@ def test_the_manifest_says_how_texts_become_tokens(bundles: dict[str, Path]) -> 
         (lambda entry: entry["document"].update(prompt=3), "late_interaction.document.prompt is 3"),
         (lambda entry: entry["expansion"].update(length=5000), "late_interaction.expansion"),
         (lambda entry: entry["expansion"].update(attended=1), "late_interaction.expansion"),
+        (lambda entry: entry.update(mean=None), "late_interaction.mean is None"),
     ],
 )
 def test_a_damaged_manifest_is_refused(

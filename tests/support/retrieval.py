@@ -77,7 +77,10 @@ def make_native(folder: Path, **mask: Any) -> Path:
     name = "token_embeddings"
     dense = Dense(SMALL["hidden_size"], DIM, activation_function=nn.GELU(), module_input_name=name)
     modules = [transformer, dense, MultiVectorMask(**mask), Normalize(module_input_name=name)]
-    MultiVectorEncoder(modules=modules, prompts=PREFIXES, device="cpu").save(str(folder))
+    model = MultiVectorEncoder(
+        modules=modules, prompts=PREFIXES, similarity_fn_name="meanmaxsim", device="cpu"
+    )
+    model.save(str(folder))
     return folder
 
 
