@@ -49,9 +49,9 @@ class Measurement:
     """A workload and what each program made of it.
 
     ``tokens`` are real ones; ``padded_tokens`` is what a program that pads computes in their place.
-    ``longest`` is the longest sequence's length, ``spread`` the standard deviation of the lengths
-    over their mean, ``flop`` what :func:`mbert.bench.roofline.forward_flop` counts. ``failures``
-    has the reason for each peer without a result.
+    ``spread`` is the standard deviation of the lengths over their mean, ``flop`` what
+    :func:`mbert.bench.roofline.forward_flop` counts. ``failures`` has the reason for each peer
+    without a result.
     """
 
     workload: str
@@ -59,7 +59,6 @@ class Measurement:
     sequences: int
     tokens: int
     padded_tokens: int
-    longest: int
     spread: float
     flop: float
     results: dict[str, Result]
@@ -136,7 +135,6 @@ def measure(
         sequences=len(lengths),
         tokens=tokens,
         padded_tokens=padded_tokens(lengths, groups),
-        longest=max(lengths),
         spread=float(np.std(lengths) / np.mean(lengths)),
         flop=forward_flop(shape, lengths),
         results=results,

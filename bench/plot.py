@@ -32,28 +32,29 @@ def check_plot(path: Path) -> None:
 def plot(report: Report, path: Path) -> None:
     """Draw real tokens per second of each program into ``path``.
 
-    A panel with a bar for each workload; where there are two workloads or more of the kind, one of
-    speed against length, of those whose sequences are all of one length, and one of the gain from
-    packing against the spread of lengths, of those with several sequences.
+    A bar for each workload; below, where there are two points or more: speed against length, of
+    the workloads of one sequence, and the gain from packing against the spread of lengths, of the
+    others.
     """
     # Without pyplot: no display, no global state.
     from matplotlib.figure import Figure
 
-    panels: list[tuple[Callable[..., None], list[Measurement], float]] = [
-        (_bars, report.workloads, max(6.0, 0.4 * len(report.programs) * len(report.workloads)))
-    ]
-    of_one_length = [m for m in report.workloads if m.spread == 0]
+    single = [m for m in report.workloads if m.sequences == 1]
     several = [m for m in report.workloads if m.sequences > 1]
-    if len(of_one_length) > 1:
-        panels.append((_against_length, of_one_length, 5.0))
+    below: list[tuple[Callable[..., None], list[Measurement]]] = []
+    if len(single) > 1:
+        below.append((_against_length, single))
     if len(several) > 1 and any(name in PEERS for name in report.programs):
-        panels.append((_against_spread, several, 5.0))
-    widths = [width for _, _, width in panels]
-    figure = Figure(figsize=(sum(widths), _HEIGHT), layout="constrained")
-    grid = figure.add_gridspec(1, len(panels), width_ratios=widths)
+        below.append((_against_spread, several))
+    rows = 2 if below else 1
+    bars = len(report.programs) * len(report.workloads)
+    figure = Figure(figsize=(max(10.0, 0.25 * bars), _HEIGHT * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, max(1, len(below)))
+    panels = [(grid[0, :], _bars, report.workloads)]
+    panels += [(grid[1, i], draw, chosen) for i, (draw, chosen) in enumerate(below)]
     colours = {name: f"C{i}" for i, name in enumerate(report.programs)}
-    for i, (draw, measurements, _) in enumerate(panels):
-        axes = figure.add_subplot(grid[i])
+    for place, draw, measurements in panels:
+        axes = figure.add_subplot(place)
         draw(axes, measurements, colours)
         axes.legend(frameon=False)
         for side in ("top", "right"):
@@ -84,46 +85,49 @@ def _bars(axes: Any, measurements: list[Measurement], colours: dict[str, str]) -
 
 
 def _against_length(axes: Any, measurements: list[Measurement], colours: dict[str, str]) -> None:
-    ordered = sorted(measurements, key=lambda m: m.longest)
+    ordered = sorted(measurements, key=lambda m: m.tokens)
     for name, colour in colours.items():
         speeds = _speeds(ordered, name)
-        lengths = [ordered[i].longest for i, _ in speeds]
+        lengths = [ordered[i].tokens for i, _ in speeds]
         axes.plot(lengths, [speed for _, speed in speeds], "o-", label=name, color=colour)
     axes.set_xscale("log", base=2)
-    ticks = [m.longest for m in ordered]
-    axes.set_xticks(
-        ticks, [_times(m.sequences, m.longest) for m in ordered], rotation=30, ha="right"
-    )
-    axes.set_xlabel("sequences x tokens of each")
+    axes.set_xticks([m.tokens for m in ordered], [f"{m.tokens:,}" for m in ordered])
+    axes.set_xlabel("tokens of one sequence")
     axes.set_ylim(bottom=0)
     _label_speed(axes)
 
 
 def _against_spread(axes: Any, measurements: list[Measurement], colours: dict[str, str]) -> None:
-    ordered = sorted(measurements, key=lambda m: m.spread)
     for name, colour in colours.items():
-        if name not in PEERS:
-            continue
-        ratios = [(m.spread, m.results[name].ratio) for m in ordered if name in m.results]
-        axes.plot(
-            [spread for spread, _ in ratios],
-            [ratio.median for _, ratio in ratios if ratio is not None],
-            "o",
-            label=name,
-            color=colour,
-        )
+        ratios = [(m.spread, m.results[name].ratio) for m in measurements if name in m.results]
+        if name in PEERS:
+            axes.plot(
+                [spread for spread, _ in ratios],
+                [ratio.median for _, ratio in ratios if ratio is not None],
+                "o",
+                label=name,
+                color=colour,
+            )
+    padding: dict[tuple[float, float], list[str]] = {}
+    for m in measurements:
+        padding.setdefault((m.spread, m.padded_tokens / m.tokens), []).append(m.workload)
     axes.plot(
-        [m.spread for m in ordered],
-        [m.padded_tokens / m.tokens for m in ordered],
+        *zip(*padding, strict=True),
         "_",
         markersize=20,
         color="0.5",
         label="tokens with padding / real tokens",
     )
-    for m in ordered:
+    for point, workloads in padding.items():
         axes.annotate(
-            m.workload, (m.spread, 0), xytext=(0, 4), textcoords="offset points", fontsize=8
+            ", ".join(workloads),
+            point,
+            xytext=(14, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
         )
+    axes.margins(x=0.15)
     axes.set_xlabel("standard deviation of the lengths / their mean")
     axes.set_ylabel("mbert is faster, times")
     axes.set_ylim(bottom=0)
@@ -141,7 +145,3 @@ def _speeds(measurements: list[Measurement], name: str) -> list[tuple[int, float
 def _label_speed(axes: Any) -> None:
     axes.set_ylabel("real tokens per second")
     axes.yaxis.set_major_formatter("{x:,.0f}")
-
-
-def _times(sequences: int, tokens: int) -> str:
-    return f"{sequences} x {tokens:,}" if sequences > 1 else f"{tokens:,}"

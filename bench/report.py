@@ -11,7 +11,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .agreement import Agreement
 from .driver import Measurement, Result
 from .machine import Machine
 from .programs import PEERS
@@ -131,10 +130,8 @@ def _notes(report: Report) -> Iterator[str]:
         f"{report.sgemm.columns_in} x {report.sgemm.columns_out}; {', '.join(rates)})."
     )
     yield from _comparisons(report)
+    yield from _agreements(report)
     for measurement in report.workloads:
-        for name, result in measurement.results.items():
-            if result.agreement is not None:
-                yield f"{measurement.workload}: {name} {_agreement(result.agreement)}"
         for name, reason in measurement.failures.items():
             yield f"{measurement.workload}: {name} has no figures: {reason}"
     for name, reason in report.left_out.items():
@@ -163,8 +160,16 @@ def _comparisons(report: Report) -> Iterator[str]:
         yield "In brackets: the least and the greatest ratio of a round."
 
 
-def _agreement(agreement: Agreement) -> str:
-    return (
-        f"agrees with {agreement.reference} to {agreement.max_abs_error:.1e} (largest value "
-        f"{agreement.largest_value:.3g}), cosine {agreement.cosine:.6f}"
-    )
+def _agreements(report: Report) -> Iterator[str]:
+    """For each program the workload on which it agrees least."""
+    for name in report.programs:
+        found = [
+            (m.results[name].agreement, m.workload) for m in report.workloads if name in m.results
+        ]
+        agreed = [(agreement, workload) for agreement, workload in found if agreement is not None]
+        if agreed:
+            worst, workload = max(agreed, key=lambda pair: pair[0].max_abs_error)
+            yield (
+                f"{name} agrees with {worst.reference} to {worst.max_abs_error:.1e} (largest value "
+                f"{worst.largest_value:.3g}), cosine {worst.cosine:.6f}, or better: {workload}."
+            )

@@ -75,9 +75,9 @@ class Kind:
         module: of this package, whose ``open_program`` loads it.
         loads: :data:`BUNDLE`, :data:`CHECKPOINT`, or a key of
             :data:`mbert.bench.peer_models.MAKERS`: a model made from the checkpoint.
-        precision: "fp32", or "int8" with float32 between the products.
+        precision: what the products of its linear layers are computed in.
         score_copies: arrays of the size of a batch's attention scores, float32 [batch, heads,
-            length, length], that it holds at once, as observed at 2,048 tokens; 0: it has none.
+            length, length], that it holds at once, as observed at 2,048 tokens; 0: none.
     """
 
     module: str
@@ -92,9 +92,9 @@ CHECKPOINT = "checkpoint"
 PEERS = {
     "pytorch": Kind("pytorch", CHECKPOINT),
     "onnxruntime": Kind("padded_onnx", "padded-onnx", score_copies=4),
-    "openvino": Kind("openvino_ir", "openvino"),
+    "openvino": Kind("openvino_ir", "openvino", score_copies=1),
     "onnxruntime-int8": Kind("padded_onnx", "padded-onnx-int8", "int8", score_copies=4),
-    "openvino-int8": Kind("openvino_ir", "openvino-int8", "int8"),
+    "openvino-int8": Kind("openvino_ir", "openvino-int8", "int8", score_copies=1),
 }
 
 
