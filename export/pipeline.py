@@ -27,7 +27,7 @@ from .inputs import extra_inputs
 from .late_interaction import resolve
 from .precision import Calibration, against_float16, calibrate, cast
 from .tokenizer import complete_tokenizer, special_tokens
-from .verify import Reference, make_reference, run_in, run_on_gpu, verify
+from .verify import Reference, awkward_batch, make_reference, run_in, run_on_gpu, verify
 
 # Called with the name of each step; the step runs inside what it returns.
 Progress = Callable[[str], AbstractContextManager[object]]
@@ -159,7 +159,7 @@ def convert(
             target=choice.name,
             backend=choice.backend,
             operators=graph.operators,
-            model=_shape(source.config),
+            model=shape_of(source.config),
             inputs=graph.inputs,
             outputs=graph.outputs,
             limits=limits,
@@ -198,15 +198,9 @@ def _calibrate(
 def _reference(
     model: nn.Module, task: str, config: ModelConfig, limits: Limits, precision: str
 ) -> Reference:
-    return make_reference(
-        model,
-        task,
-        config.vocab_size,
-        limits.max_sequence_length,
-        max(layer.window for layer in config.layers),
-        # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
-        "fp32" if precision == "bf16" else precision,
-    )
+    inputs = awkward_batch(model, config, limits.max_sequence_length)
+    # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
+    return make_reference(model, task, inputs, "fp32" if precision == "bf16" else precision)
 
 
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:
@@ -241,7 +235,8 @@ def _check_head_dim(head_dim: int, choice: Choice) -> None:
         )
 
 
-def _shape(config: ModelConfig) -> dict[str, object]:
+def shape_of(config: ModelConfig) -> dict[str, object]:
+    """The manifest's ``model``."""
     shape = asdict(config)
     for key in ("id2label", "problem_type", "architectures"):
         del shape[key]

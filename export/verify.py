@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mbert.errors import BackendError, CheckpointError, ExportError
+from mbert.model import ModelConfig
 from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
 from mbert.runtime.bundle import MODEL, Bundle
@@ -51,10 +52,15 @@ class Reference:
     """
 
     inputs: dict[str, NDArray[np.int32]]
-    lengths: tuple[int, ...]
     exact: dict[str, NDArray[np.float64]]
     precision: str
     own_errors: dict[str, float]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of the sequences."""
+        lengths: list[int] = np.diff(self.inputs["cu_seqlens"]).tolist()
+        return lengths
 
     def tolerance(self, output: str) -> float:
         """Largest absolute error that the export may show in ``output``."""
@@ -70,27 +76,31 @@ class Reference:
         return _errors(_run(model, self.inputs), self.exact)
 
 
-def make_reference(
-    model: nn.Module,
-    task: str,
-    vocab_size: int,
-    max_length: int,
-    widest_window: int,
-    precision: str = "fp32",
-) -> Reference:
-    """Run a batch of awkward lengths through PyTorch, in float64 and in ``precision``.
+def awkward_batch(
+    model: nn.Module, config: ModelConfig, max_length: int
+) -> dict[str, NDArray[np.int32]]:
+    """Make a batch of random ids and awkward lengths, up to ``max_length``.
 
-    The longest sequence is longer than ``widest_window``, so that every window cuts. The model, of
-    float32, is left in ``precision``: converting it in place needs the memory of one copy only.
+    The longest sequence is longer than the widest window, so that every window cuts.
+    """
+    widest = max(layer.window for layer in config.layers)
+    lengths = (*_LENGTHS, widest + _LENGTHS[-1])
+    used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
+    return make_batch(model, used, config.vocab_size, np.random.default_rng(SEED))
+
+
+def make_reference(
+    model: nn.Module, task: str, inputs: dict[str, NDArray[np.int32]], precision: str = "fp32"
+) -> Reference:
+    """Run a packed batch through PyTorch, in float64 and in ``precision``.
+
+    The model, of float32, is left in ``precision``: converting it in place needs the memory of one
+    copy only.
 
     Raises:
         CheckpointError: the weights give values that are not finite.
         ExportError: ``precision`` does.
     """
-    lengths = (*_LENGTHS, widest_window + _LENGTHS[-1])
-    used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
-    generator = np.random.default_rng(SEED)
-    inputs = make_batch(model, used, vocab_size, generator)
     exact = dict(zip(OUTPUTS[task], _run(model.double(), inputs), strict=True))
     cast(model, precision)
     own = _run(model, inputs)
@@ -104,7 +114,7 @@ def make_reference(
             f"In {precision} the model overflows on the batch that verifies it, in PyTorch too. "
             "Export with --precision bf16, or fp32."
         )
-    return Reference(inputs, used, exact, precision, _errors(own, exact))
+    return Reference(inputs, exact, precision, _errors(own, exact))
 
 
 def _run(model: nn.Module, batch: Batch) -> list[NDArray[np.float64]]:
@@ -167,6 +177,25 @@ def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
     Raises:
         ExportError: it does not run, or errs beyond the tolerance.
     """
+    record = compare(ways, reference)
+    for name, output in beyond_tolerance(record):
+        judged = record["outputs"][output]
+        raise ExportError(
+            f"The exported model is wrong: run with {name}, {output} differs from PyTorch by "
+            f"{record['checks'][name][output]['max_abs_error']:.3g}, the tolerance is "
+            f"{judged['tolerance']:.3g} ({FACTORS[reference.precision]:g} times PyTorch's own "
+            f"error in {reference.precision}). Nothing was written; please report the checkpoint's "
+            "config.json."
+        )
+    return record
+
+
+def compare(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
+    """Run the ONNX model in every one of ``ways``; return the record, whatever the errors.
+
+    Raises:
+        ExportError: it does not run.
+    """
     checks = {}
     for name, opened in ways.items():
         try:
@@ -176,20 +205,10 @@ def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
                 f"The exported model does not run with {name}: {refusal}"
             ) from refusal
         errors = _errors(found, reference.exact)
-        for output, error in errors.items():
-            tolerance = reference.tolerance(output)
-            if not error <= tolerance:  # also refuses NaN
-                raise ExportError(
-                    f"The exported model is wrong: run with {name}, {output} differs from "
-                    f"PyTorch by {error:.3g}, the tolerance is {tolerance:.3g} "
-                    f"({FACTORS[reference.precision]:g} times PyTorch's own error in "
-                    f"{reference.precision}). Nothing was written; please report the checkpoint's "
-                    "config.json."
-                )
         checks[name] = {output: {"max_abs_error": error} for output, error in errors.items()}
     return {
         "judge": f"PyTorch {torch.__version__} in float64",
-        "batch": {"lengths": list(reference.lengths), "seed": SEED},
+        "batch": {"lengths": reference.lengths, "seed": SEED},
         "precision": reference.precision,
         "outputs": {
             output: {
@@ -201,3 +220,13 @@ def verify(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
         },
         "checks": checks,
     }
+
+
+def beyond_tolerance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The checks of a record that failed: way and output. NaN fails."""
+    return [
+        (name, output)
+        for name, errors in record["checks"].items()
+        for output, check in errors.items()
+        if not check["max_abs_error"] <= record["outputs"][output]["tolerance"]
+    ]

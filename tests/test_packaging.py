@@ -244,7 +244,7 @@ def test_version(tmp_path: Path) -> None:
 def test_help_names_the_subcommands(tmp_path: Path) -> None:
     done = python(tmp_path, MAIN, "--help")
     assert done.returncode == 0
-    for name in ("bench", "export", "inspect", "run"):
+    for name in ("bench", "export", "inspect", "run", "verify"):
         assert re.search(rf"^  {name} ", done.stdout, re.M)
 
 
