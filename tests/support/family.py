@@ -1,0 +1,178 @@
+"""The published checkpoints of the family: their configs, scaled down in width and depth only.
+
+Each keeps its kind: head_dim, the ratio of the MLP, thetas, window, activation, the form of its
+config (that of 2024 and 2025), its tokenizer's kind and special ids, its modules.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from support.checkpoints import make_checkpoint, to_legacy
+from support.text import SENTENCES, add_tokenizer
+
+TEXTS = (
+    *SENTENCES[:2],
+    "Rzeka wezbrała 🌊 河が溢れた — النهر فاض",
+    "",
+    " \n ",
+    "a\tb\u200b\x07 fin",
+    " ".join(SENTENCES * 6),  # longer than every window
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint as it is published.
+
+    Attributes:
+        shape: (layers, hidden, heads, intermediate).
+        thetas: of global and of local layers.
+        config: what else its config.json says.
+        tokenizer: "bytes" (byte-level BPE) or "gemma" (BPE with metaspace and byte fallback).
+        modules: kinds and settings of its modules.json; none: saved by transformers.
+        settings: its config_sentence_transformers.json.
+    """
+
+    shape: tuple[int, int, int, int]
+    thetas: tuple[float, float] = (160_000.0, 10_000.0)
+    config: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "bytes"
+    modules: tuple[tuple[str, dict[str, Any]], ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scaled(self) -> dict[str, Any]:
+        """A config of at most 4 layers and 2 heads."""
+        layers, hidden, heads, intermediate = self.shape
+        width = 2 * hidden // heads
+        return {
+            "num_hidden_layers": min(layers, 4),
+            "hidden_size": width,
+            "num_attention_heads": 2,
+            "intermediate_size": width * intermediate // hidden,
+        }
+
+
+_ETTIN = {"thetas": (160_000.0, 160_000.0), "config": {"max_position_embeddings": 7999}}
+_GEMMA_IDS = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 1, "eos_token_id": 1}
+_MMBERT: dict[str, Any] = {
+    "thetas": (160_000.0, 160_000.0),
+    "config": {**_GEMMA_IDS, "sep_token_id": 1, "classifier_pooling": "mean"},
+    "tokenizer": "gemma",
+}
+_CLS = ("Pooling", {"pooling_mode": "cls"})
+_MEAN = ("Pooling", {"pooling_mode": "mean"})
+_NORMALIZE: tuple[str, dict[str, Any]] = ("Normalize", {})
+
+FAMILY = {
+    "ModernBERT-base": Member((22, 768, 12, 1152)),
+    "ModernBERT-large": Member((28, 1024, 16, 2624)),
+    # 32m, 68m and 150m are of the same kind as 17m.
+    "ettin-encoder-17m": Member((7, 256, 4, 384), **_ETTIN),  # type: ignore[arg-type]
+    "ettin-encoder-400m": Member((28, 1024, 16, 2624), **_ETTIN),  # type: ignore[arg-type]
+    "ettin-encoder-1b": Member((28, 1792, 28, 3840), **_ETTIN),  # type: ignore[arg-type]
+    "mmBERT-small": Member((22, 384, 6, 1152), **_MMBERT),
+    "mmBERT-base": Member((22, 768, 12, 1152), **_MMBERT),
+    "gte-modernbert-base": Member((22, 768, 12, 1152), modules=(_CLS,)),
+    "modernbert-embed-base": Member((22, 768, 12, 1152), modules=(_MEAN, _NORMALIZE)),
+    "granite-embedding-english-r2": Member(
+        (22, 768, 12, 1152), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
+    ),
+    "granite-embedding-small-english-r2": Member(
+        (12, 384, 12, 1536), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
+    ),
+    "granite-embedding-97m-multilingual-r2": Member(
+        (12, 384, 12, 1536),
+        (150_000.0, 160_000.0),
+        {"hidden_activation": "silu", "max_position_embeddings": 32768},
+        modules=(_CLS, _NORMALIZE),
+    ),
+    "GTE-ModernColBERT-v1": Member(
+        (22, 768, 12, 1152),
+        modules=(("pylate.models.Dense.Dense", {"out_features": 128}),),
+        settings={
+            "model_type": "ColBERT",
+            "query_prefix": "[Q] ",
+            "document_prefix": "[D] ",
+            "query_length": 32,
+            "document_length": 300,
+            "attend_to_expansion_tokens": False,
+            "do_query_expansion": True,
+            "skiplist_words": list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+            "similarity_fn_name": "MaxSim",
+        },
+    ),
+}
+
+
+def make_member(folder: Path, name: str) -> Path:
+    """Save a member as it is published, but for its size."""
+    member = FAMILY[name]
+    task = "feature-extraction" if member.modules else "fill-mask"
+    config = {**member.scaled, "local_attention": 128, "max_position_embeddings": 8192}
+    kinds = zip(("full_attention", "sliding_attention"), member.thetas, strict=True)
+    rope = {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in kinds}
+    make_checkpoint(folder, task, **{**config, **member.config, "rope_parameters": rope})
+    to_legacy(folder)
+    (add_tokenizer if member.tokenizer == "bytes" else add_gemma_tokenizer)(folder)
+    return folder
+
+
+def add_gemma_tokenizer(folder: Path, vocab_size: int = 500) -> Path:
+    """Write a tokenizer of mmBERT's kind: spaces as "▁", unknown characters as bytes."""
+    special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 261, show_progress=False)
+    trained.train_from_iterator(SENTENCES, trainer)
+    learned = json.loads(trained.to_str())["model"]
+    pieces = (*special, *(f"<0x{byte:02X}>" for byte in range(256)), *learned["vocab"])
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={piece: i for i, piece in enumerate(pieces)},
+            merges=[tuple(merge) for merge in learned["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = trained.normalizer
+    tokenizer.pre_tokenizer = trained.pre_tokenizer
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(token, lstrip=token == "<mask>", special=True) for token in special]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>",
+        pair="<bos> $A <eos> $B <eos>",
+        special_tokens=[("<bos>", 2), ("<eos>", 1)],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {
+        **{f"{token[1:-1]}_token": token for token in special},
+        "cls_token": "<bos>",
+        "sep_token": "<eos>",
+        "tokenizer_class": "GemmaTokenizerFast",
+        "add_bos_token": True,
+        "add_eos_token": True,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
+    return folder
