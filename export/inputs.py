@@ -9,10 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from mbert.runtime.packing import counted_tokens
+
 Int32Array = NDArray[np.int32]
 
-# The first dimension of each input that a graph may take beside ids and lengths.
-SYMBOLS = {"mask_positions": "masks", "expansions": "expansions", "seen": "seen"}
+# The first dimension of each input that a graph may take.
+SYMBOLS = {
+    "input_ids": "tokens",
+    "cu_seqlens": "sequences + 1",
+    "mask_positions": "masks",
+    "expansions": "expansions",
+    "seen": "seen",
+    "counted_rows": "tokens",
+    "counted_offsets": "sequences + 1",
+}
 
 _MASKS = 64
 _EXPANSIONS = 3  # of each sequence
@@ -54,8 +64,17 @@ def _seen(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array:
     return np.stack((row, sequence, row - cu_seqlens[sequence]), axis=1).astype(np.int32)
 
 
+def _counted(name: str) -> Callable[[Int32Array, np.random.Generator], Int32Array]:
+    """As if a third of every sequence were a prompt."""
+    return lambda cu_seqlens, generator: counted_tokens(
+        cu_seqlens, int(cu_seqlens[-1]), np.diff(cu_seqlens) // 3
+    )[name]
+
+
 _MAKERS: Mapping[str, Callable[[Int32Array, np.random.Generator], Int32Array]] = {
     "mask_positions": _masks,
     "expansions": _expansions,
     "seen": _seen,
+    "counted_rows": _counted("counted_rows"),
+    "counted_offsets": _counted("counted_offsets"),
 }

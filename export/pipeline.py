@@ -15,9 +15,10 @@ from mbert import __version__
 from mbert.errors import ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
 from mbert.model.metadata import check_question_first, license_of, pooling_of
+from mbert.model.sentence import longest_sequence, sentence_settings
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
-from mbert.runtime.manifest import LABELLED, MANIFEST, Limits, Manifest
+from mbert.runtime.manifest import LABELLED, MANIFEST, Embedding, Limits, Manifest
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .choice import Choice, choose, choose_precision
@@ -75,7 +76,8 @@ def convert(
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
         task: one of :data:`mbert.model.TASKS`; None: what the checkpoint was saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
-        max_sequence_length: in tokens; None: what the checkpoint was trained for.
+        max_sequence_length: in tokens; None: what the checkpoint was trained for, or where a
+            sentence-transformers folder says that texts are cut.
         calibration: a file with one text a line, on which fp16 is checked for overflow; None: a
             built-in sample.
         revision: branch, tag or commit of a hub id.
@@ -113,6 +115,7 @@ def convert(
         token_ids = special_tokens(source)
         if chosen == "question-answering":
             check_question_first(source.folder)
+        of_task = _of_task(source, chosen)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
         _check_inputs(model, choice)
@@ -172,7 +175,7 @@ def convert(
             engine=engine,
             calibration=measured.record() if measured else None,
             late_interaction=late_interaction,
-            **_of_task(source, chosen),
+            **of_task,
         )
         if choice.device is not None and (engine is None or engine.file is not None):
             with step("run it on the GPU"):
@@ -216,7 +219,12 @@ def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
         "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
         "labels": config.id2label if task in LABELLED else None,
         "problem_type": config.problem_type if task == "text-classification" else None,
+        "embedding": _embedding(source) if task == "sentence-similarity" else None,
     }
+
+
+def _embedding(source: Checkpoint) -> Embedding:
+    return Embedding(**asdict(sentence_settings(source.folder, source.modules)))
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:
@@ -270,7 +278,13 @@ def _limits(
             f"--max-sequence-length is {max_sequence_length}; the checkpoint takes up to {trained} "
             "tokens (max_position_embeddings)."
         )
-    longest = max_sequence_length or min(trained, max_tokens or trained)
+    # Where the folder's own library would cut a text.
+    usual = (
+        longest_sequence(source.folder, source.config, source.modules)
+        if task == "sentence-similarity"
+        else trained
+    )
+    longest = max_sequence_length or min(usual, max_tokens or usual)
     default = MAX_TOKENS["gpu" if choice.target else "cpu"]
     tokens = max_tokens or max(default, longest)
     if tokens < longest:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mbert.errors import ExportError
+from mbert.model.chain import Step
 from mbert.model.encoder import Attention, Layer
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
@@ -172,7 +173,7 @@ def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
 
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.LayerNorm | Layer):
+        if isinstance(module, nn.Linear | nn.LayerNorm | Layer | Step):
             handles.append(module.register_forward_hook(hook(name)))
         if isinstance(module, Attention):
             handles.append(module.Wqkv.register_forward_hook(scores(name, module)))

@@ -19,7 +19,7 @@ from torch.export import Dim
 from mbert.model.ops import POOLING_MODES
 from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
-from .inputs import SYMBOLS, extra_inputs, make_batch
+from .inputs import SYMBOLS, make_batch
 from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body, register_schemas
 
 _DTYPE_NAMES = {
@@ -43,11 +43,9 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     # Of sizes that are all different, and ids that every vocabulary has.
     batch = make_batch(model, (3, 4), 2, np.random.default_rng(0))
     example = {name: torch.from_numpy(array) for name, array in batch.items()}
-    dimensions: dict[str, Any] = {
-        "input_ids": {0: Dim("tokens")},
-        "cu_seqlens": {0: Dim("sequences") + 1},
-        **{name: {0: Dim(SYMBOLS[name])} for name in extra_inputs(model)},
-    }
+    sizes: dict[str, Any] = {size: Dim(size) for size in SYMBOLS.values() if size.isidentifier()}
+    sizes["sequences + 1"] = Dim("sequences") + 1
+    dimensions = {name: {0: sizes[SYMBOLS[name]]} for name in batch}
     with _quiet():
         program = torch.onnx.export(
             model,

@@ -18,6 +18,7 @@ from .heads import (
 )
 from .late_interaction import MASK, multi_vector
 from .modules import ModuleSpec
+from .sentence import sentence_similarity
 from .sparse import SPLADE_POOLING, SparseEmbedding
 
 Modules = Sequence[ModuleSpec]
@@ -32,6 +33,7 @@ def _head(module: Callable[[ModelConfig], nn.Module]) -> Build:
 # Task names are Hugging Face's.
 TASKS: dict[str, Build] = {
     "feature-extraction": _head(FeatureExtraction),
+    "sentence-similarity": sentence_similarity,
     "fill-mask": _head(FillMask),
     "text-classification": _head(TextClassification),
     "token-classification": _head(TokenClassification),
@@ -41,7 +43,11 @@ TASKS: dict[str, Build] = {
 }
 
 # By the kind of a module that only these have.
-_TASK_OF_MODULE = {SPLADE_POOLING: "sparse-embedding", MASK: "multi-vector"}
+_TASK_OF_MODULE = {
+    SPLADE_POOLING: "sparse-embedding",
+    MASK: "multi-vector",
+    "Pooling": "sentence-similarity",
+}
 
 # By the class that a checkpoint was saved from.
 _TASK_OF_ARCHITECTURE = {
@@ -63,7 +69,8 @@ def default_task(config: ModelConfig, modules: Modules) -> str:
         modules: what the folder's modules.json lists; none where it has no such file.
 
     Raises:
-        CheckpointError: ``architectures`` names no class whose task is supported.
+        CheckpointError: no module tells, and ``architectures`` names no class whose task is
+            supported.
     """
     for spec in modules:
         if spec.kind in _TASK_OF_MODULE:

@@ -52,6 +52,8 @@ class _Part:
     input_ids: Int32Array
     cu_seqlens: Int32Array
     masks: Int32Array
+    counted_rows: Int32Array
+    counted_offsets: Int32Array
     first_token: int
     first_sequence: int
     mask_rows: NDArray[np.int64]
@@ -66,8 +68,8 @@ def plan(
     """Give the calls that compute ``batch``.
 
     Args:
-        batch: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, where the
-            signature has it, ``mask_positions`` int32 [masks]; checked already.
+        batch: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and whatever else
+            of docs/bundle.md the signature has; checked already.
         engine: its profiles and granularity.
         inputs: the engine's signature.
         rows: what the outputs have rows for: "tokens", "sequences" or "masks".
@@ -132,6 +134,8 @@ def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -
     """As many neighbouring sequences as a profile holds, then the next ones."""
     offsets = batch["cu_seqlens"]
     masks = batch.get("mask_positions", np.zeros(0, np.int32))
+    counted = batch.get("counted_offsets", np.zeros_like(offsets))
+    counted_rows = batch.get("counted_rows", np.zeros(0, np.int32))
     first = 0
     while first < offsets.size - 1:
         count, profile = _reach(offsets[first:], engine, symbols)
@@ -152,6 +156,8 @@ def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -
                 batch["input_ids"][begin:end],
                 offsets[first : last + 1] - offsets[first],
                 masks[chosen] - begin,
+                counted_rows[counted[first] : counted[last]] - begin,
+                counted[first : last + 1] - counted[first],
                 begin,
                 first,
                 chosen,
@@ -211,6 +217,9 @@ def _packed_feeds(part: _Part, sizes: dict[str, int]) -> Feeds:
     if "sequences" in sizes:
         end = part.cu_seqlens[-1]
         feeds["cu_seqlens"] = _extended(part.cu_seqlens, sizes["sequences"] + 1, end)
+        end = part.counted_offsets[-1]
+        feeds["counted_rows"] = _extended(part.counted_rows, sizes["tokens"], 0)
+        feeds["counted_offsets"] = _extended(part.counted_offsets, sizes["sequences"] + 1, end)
     if "masks" in sizes:
         feeds["mask_positions"] = _extended(part.masks, sizes["masks"], 0)
     return feeds

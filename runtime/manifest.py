@@ -20,6 +20,7 @@ FORMAT_VERSION = 2
 # The outputs of each task's graph by name, in their order, and what their rows are.
 OUTPUTS = {
     "feature-extraction": {"last_hidden_state": "tokens"},
+    "sentence-similarity": {"embedding": "sequences"},
     "fill-mask": {"logits": "masks"},
     "text-classification": {"logits": "sequences"},
     "token-classification": {"logits": "tokens"},
@@ -34,9 +35,10 @@ OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 _SINCE_FORMAT_2 = ("engine", "calibration")
 # Keys that only add something: a bundle of before has none.
-_ADDED = ("late_interaction",)
+_ADDED = ("late_interaction", "embedding")
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,34 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """How the vectors of a sentence-similarity bundle are made and compared.
+
+    Attributes:
+        prompts: by name, what is put in front of a text.
+        default_prompt: the name of the one that is used where none is asked for.
+        similarity: one of ``SIMILARITIES``.
+        dimensions: how many of a vector's first values are kept unless the caller says; None: all.
+        normalized: whether the vectors have length 1.
+    """
+
+    prompts: dict[str, str]
+    default_prompt: str | None
+    similarity: str
+    dimensions: int | None
+    normalized: bool
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
     ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
-    and its licence, ``verification`` what was compared at export and the figures, ``calibration``
-    the largest activations of a reduced precision's export, ``late_interaction`` how queries and
-    documents of a multi-vector bundle become tokens.
+    and its licence, ``embedding`` for sentence-similarity alone, ``verification`` what was compared
+    at export and the figures, ``calibration`` the largest activations of a reduced precision's
+    export, ``late_interaction`` how queries and documents of a multi-vector bundle become tokens.
     """
 
     mbert_version: str
@@ -133,6 +154,7 @@ class Manifest:
     problem_type: str | None
     special_tokens: dict[str, int]
     source: dict[str, str | None]
+    embedding: Embedding | None = None
     engine: Engine | None = None
     calibration: dict[str, Any] | None = None
     late_interaction: LateInteraction | None = None
@@ -212,6 +234,8 @@ def _parse(raw: dict[str, Any]) -> Manifest:
             raw["model"]["vocab_size"],
             values["limits"].max_sequence_length,
         )
+    if raw["task"] == "sentence-similarity":
+        values["embedding"] = _embedding(raw["embedding"])
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     columns = values["outputs"][0].shape[-1]
@@ -226,6 +250,20 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         if Path(name).is_absolute() or ".." in parts or not parts or "\0" in name:
             raise ValueError(f"file {name!r} lies outside the bundle")
     return Manifest(**values)
+
+
+def _embedding(entry: dict[str, Any]) -> Embedding:
+    embedding = Embedding(**{key.name: entry[key.name] for key in fields(Embedding)})
+    texts = (*embedding.prompts, *embedding.prompts.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"embedding.prompts is {embedding.prompts!r}")
+    if embedding.default_prompt not in (None, *embedding.prompts):
+        raise ValueError(f"embedding.default_prompt is {embedding.default_prompt!r}")
+    if embedding.similarity not in SIMILARITIES:
+        raise ValueError(f"embedding.similarity is {embedding.similarity!r}")
+    if embedding.dimensions is not None:
+        _natural("embedding.dimensions", embedding.dimensions, 1)
+    return embedding
 
 
 def _engine(

@@ -24,6 +24,7 @@ from .tasks import (
     multi_vector,
     question_answering,
     ranking,
+    similarity,
     sparse_embedding,
     token_classification,
 )
@@ -166,19 +167,35 @@ class Model:
         self,
         texts: str | Sequence[Text],
         *,
+        prompt: str | None = None,
         pooling: str | None = None,
-        normalize: bool = True,
+        dimensions: int | None = None,
+        normalize: bool | None = None,
+        output: str = "float32",
+        ranges: ArrayLike | None = None,
+        calibration: ArrayLike | None = None,
         truncate: bool = False,
         overflow: str = "error",
         stride: int | None = None,
         progress: bool = False,
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         """Embed texts.
 
         Args:
             texts: one text (the result is a vector) or several (one row each).
-            pooling: "cls" or "mean"; None: as the checkpoint says, mean where it says nothing.
-            normalize: scale each vector to length 1, so that a product is the cosine.
+            prompt: put in front of each text: a name of ``info.embedding.prompts``, or the text
+                itself; None: the checkpoint's default, "": nothing.
+            pooling: feature-extraction only: "cls" or "mean"; None: as the checkpoint says, mean
+                where it says nothing.
+            dimensions: how many of the first values to keep, for checkpoints that are trained so;
+                None: as the checkpoint says.
+            normalize: scale each vector to length 1, after the cut, so that a product is the
+                cosine; None: as the checkpoint does, and always for feature-extraction.
+            output: "float32"; "int8" or "uint8", the place of each value in its dimension's range;
+                "binary" or "ubinary", a bit for each dimension (docs/embeddings.md).
+            ranges: [2, dim], least and largest values, for int8 and uint8.
+            calibration: [n, dim], embeddings that span the ranges instead. With neither the ranges
+                are those of the result, which no other result can be compared with.
             truncate: short for ``overflow="truncate"``.
             overflow: of a text that is too long: "error"; "truncate", which cuts it; or "chunk":
                 its tokens are cut into windows, the windows are embedded, and the vectors become
@@ -188,21 +205,27 @@ class Model:
             progress: show a progress bar on standard error, if that is a terminal.
 
         Returns:
-            float32 [hidden] or [n, hidden].
+            float32 [dim] or [n, dim]; int8 or uint8 [n, dim], or [n, ceil(dim / 8)] of bits.
 
         Raises:
-            InputError: not a feature-extraction bundle; a text too long; an unknown option.
+            InputError: not a sentence-similarity or feature-extraction bundle; a text too long; an
+                unknown option.
         """
         options = embedding.settle(
             self._runner,
             "embed",
+            prompt=prompt,
             pooling=pooling,
+            dimensions=dimensions,
             normalize=normalize,
+            output=output,
+            ranges=ranges,
+            calibration=calibration,
             truncate=truncate,
             overflow=overflow,
             stride=stride,
         )
-        vectors: NDArray[np.float32] = _answer(
+        vectors: NDArray[Any] = _answer(
             texts,
             lambda several: embedding.embed(self._runner, several, options, progress=progress),
         )
@@ -213,22 +236,28 @@ class Model:
         texts: Iterable[Text],
         *,
         look_ahead: int = 1024,
+        prompt: str | None = None,
         pooling: str | None = None,
-        normalize: bool = True,
+        dimensions: int | None = None,
+        normalize: bool | None = None,
+        output: str = "float32",
+        ranges: ArrayLike | None = None,
+        calibration: ArrayLike | None = None,
         truncate: bool = False,
         overflow: str = "error",
         stride: int | None = None,
         progress: bool = False,
-    ) -> Iterator[NDArray[np.float32]]:
+    ) -> Iterator[NDArray[Any]]:
         """Embed any number of texts in bounded memory, as they are asked for.
 
         Args:
             texts: texts or pairs; taken ``look_ahead`` at a time, each time that vectors are due.
             look_ahead: how many texts are packed together.
-            pooling: as in :meth:`embed`, and so are all the others.
+            prompt: as in :meth:`embed`, and so are all the others; int8 and uint8 need ``ranges``
+                or ``calibration``.
 
         Returns:
-            An iterator of one vector for each text, in their order: float32 [hidden].
+            An iterator of one vector for each text, in their order, as in :meth:`embed`.
 
         Raises:
             InputError: as :meth:`embed` does; what is wrong with a text when its turn comes.
@@ -240,13 +269,35 @@ class Model:
         options = embedding.settle(
             self._runner,
             "embed_iter",
+            prompt=prompt,
             pooling=pooling,
+            dimensions=dimensions,
             normalize=normalize,
+            output=output,
+            ranges=ranges,
+            calibration=calibration,
             truncate=truncate,
             overflow=overflow,
             stride=stride,
         )
         return embedding.embed_iter(self._runner, texts, options, look_ahead, progress=progress)
+
+    def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+        """Compare embeddings, as ``info.embedding.similarity`` says or else by cosine.
+
+        Args:
+            a: [n, dim], or [dim] for one.
+            b: [m, dim], or [dim] for one.
+
+        Returns:
+            float32 [n, m], every row of ``a`` with every row of ``b``, the larger the more alike:
+            cosine, dot product, or a negative distance (euclidean, manhattan).
+
+        Raises:
+            InputError: not vectors of one width.
+        """
+        own = self.info.embedding
+        return similarity.similarity(a, b, own.similarity if own else "cosine")
 
     @overload
     def embed_sparse(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

@@ -50,6 +50,30 @@ def pack(
     return batches
 
 
+def counted_tokens(
+    cu_seqlens: Int32Array, tokens: int, skipped: Int32Array
+) -> dict[str, Int32Array]:
+    """Say which tokens count where the first ones of each sequence do not.
+
+    Args:
+        cu_seqlens: int32 [sequences + 1].
+        tokens: rows of the packed arrays.
+        skipped: int32 [sequences], how many do not count; all of a shorter sequence.
+
+    Returns:
+        ``counted_rows`` int32 [tokens], the rows that count and then zeros, and
+        ``counted_offsets`` int32 [sequences + 1], their cumulative numbers.
+    """
+    lengths = np.diff(cu_seqlens)
+    place = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], lengths)
+    counted = np.flatnonzero(place >= np.repeat(skipped, lengths))
+    rows = np.zeros(tokens, np.int32)
+    rows[: counted.size] = counted
+    offsets = np.zeros_like(cu_seqlens)
+    np.cumsum(np.maximum(lengths - skipped, 0), out=offsets[1:])
+    return {"counted_rows": rows, "counted_offsets": offsets}
+
+
 def _lay_out(sequences: Sequence[Int32Array], indices: list[int]) -> PackedBatch:
     lengths = [len(sequences[i]) for i in indices]
     cu_seqlens = np.zeros(len(indices) + 1, np.int32)

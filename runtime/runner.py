@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .inputs import check_sequences
 from .late_interaction import UNSEEN_INPUTS
 from .manifest import TensorSpec
-from .packing import Int32Array, PackedBatch, pack
+from .packing import Int32Array, PackedBatch, counted_tokens, pack
 from .tokenization import Text, Tokenizer
 from .windows import Windows
 
@@ -145,8 +145,25 @@ class Runner:
             ) from None
         return np.flatnonzero(input_ids == mask).astype(np.int32)
 
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens at the beginning of a text that are the prompt's, as sentence-transformers counts.
+
+        They are those of the prompt alone, without a special token at its end.
+        """
+        (ids,) = self.encode([prompt], truncate=True)
+        return ids.size - int(ids[-1] in self.manifest.special_tokens.values())
+
+    @property
+    def excludes_prompt(self) -> bool:
+        """Whether a prompt's tokens do not count in pooling."""
+        return any(spec.name == "counted_rows" for spec in self.manifest.inputs)
+
     def compute(
-        self, input_ids: Int32Array, cu_seqlens: Int32Array, mask_rows: Int32Array | None = None
+        self,
+        input_ids: Int32Array,
+        cu_seqlens: Int32Array,
+        mask_rows: Int32Array | None = None,
+        skipped: Int32Array | None = None,
     ) -> list[Array]:
         """Run the graph once, on packed arrays that have been checked; give its outputs.
 
@@ -154,6 +171,8 @@ class Runner:
             input_ids: int32 [tokens].
             cu_seqlens: int32 [sequences + 1].
             mask_rows: for fill-mask, int32 [masks]; None: the rows of the mask token.
+            skipped: int32 [sequences], how many of its first tokens do not count in pooling, where
+                the graph can leave any out; None: every token counts.
 
         Raises:
             BackendError: the model has been closed, or it could not be computed.
@@ -161,6 +180,11 @@ class Runner:
         inputs = {"input_ids": input_ids, "cu_seqlens": cu_seqlens}
         if self.manifest.task == "fill-mask":
             inputs["mask_positions"] = self.mask_rows(input_ids) if mask_rows is None else mask_rows
+        if self.excludes_prompt:
+            none = np.zeros(cu_seqlens.size - 1, np.int32)
+            inputs |= counted_tokens(
+                cu_seqlens, input_ids.size, none if skipped is None else skipped
+            )
         for spec in self.manifest.inputs:
             if spec.name in UNSEEN_INPUTS:
                 inputs[spec.name] = np.zeros((0, UNSEEN_INPUTS[spec.name]), np.int32)
@@ -177,11 +201,17 @@ class Runner:
             raise BackendError("The model has been closed. Load it again.")
         return session.run(inputs)
 
-    def batches(self, sequences: Sequence[Int32Array]) -> Iterator[tuple[PackedBatch, list[Array]]]:
-        """Pack checked sequences, run each batch, and give it with the graph's outputs."""
+    def batches(
+        self, sequences: Sequence[Int32Array], skipped: Int32Array | None = None
+    ) -> Iterator[tuple[PackedBatch, list[Array]]]:
+        """Pack checked sequences, run each batch, and give it with the graph's outputs.
+
+        ``skipped``: see :meth:`compute`.
+        """
         limit = self.manifest.limits.max_sequences
         for batch in pack(sequences, self.batch_tokens, limit):
-            yield batch, self.compute(batch.input_ids, batch.cu_seqlens)
+            chosen = skipped if skipped is None else skipped[batch.indices]
+            yield batch, self.compute(batch.input_ids, batch.cu_seqlens, skipped=chosen)
 
     def for_each(
         self, sequences: Sequence[Int32Array], result: Callable[..., _Result]

@@ -1,21 +1,25 @@
-"""Embeddings: one vector for each sequence, pooled from the packed hidden states."""
+"""Embeddings: one vector for each text, from the graph or pooled from the hidden states."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
+from ..manifest import Embedding, Manifest
 from ..packing import Int32Array
 from ..progress import progress_bar
 from ..runner import Runner
 from ..tokenization import Text
 from ..windows import settle_overflow
+from .quantization import needs_ranges, quantized, settle_ranges
 
 FloatArray = NDArray[np.float32]
 
@@ -24,10 +28,17 @@ POOLINGS = ("cls", "mean")
 
 @dataclass(frozen=True)
 class Options:
-    """The options of :meth:`mbert.Model.embed`, settled and checked."""
+    """The options of :meth:`mbert.Model.embed`, settled and checked.
 
-    pooling: str
+    ``pooling``: of hidden states; None where the graph gives the vectors.
+    """
+
+    prompt: str
+    pooling: str | None
+    dimensions: int | None
     normalize: bool
+    output: str
+    ranges: FloatArray | None
     overflow: str
     stride: int | None
 
@@ -36,8 +47,13 @@ def settle(
     runner: Runner,
     method: str,
     *,
+    prompt: str | None,
     pooling: str | None,
-    normalize: bool,
+    dimensions: int | None,
+    normalize: bool | None,
+    output: str,
+    ranges: ArrayLike | None,
+    calibration: ArrayLike | None,
     truncate: bool,
     overflow: str,
     stride: int | None,
@@ -48,13 +64,55 @@ def settle(
         InputError: the bundle is for another task; an option that is unknown, or contradicts
             another.
     """
-    runner.need("feature-extraction", method)
+    runner.need(("feature-extraction", "sentence-similarity"), method)
+    width, own = width_of(runner.manifest), runner.manifest.embedding
+    if own is None:
+        pooling = check_pooling(pooling, runner.manifest.pooling)
+    elif pooling is not None:
+        raise InputError(
+            f"pooling is {pooling!r}; a sentence-similarity bundle pools as its checkpoint does. "
+            "For another pooling export it with --task feature-extraction."
+        )
+    if dimensions is not None and not 1 <= dimensions <= width:
+        raise InputError(f"dimensions is {dimensions}; expected 1 to {width}.")
     return Options(
-        check_pooling(pooling, runner.manifest.pooling),
-        normalize,
-        settle_overflow(overflow, truncate),
-        stride,
+        prompt=settle_prompt(prompt, own),
+        pooling=pooling,
+        dimensions=dimensions or (own.dimensions if own else None),
+        normalize=(own is None or own.normalized) if normalize is None else normalize,
+        output=output,
+        ranges=settle_ranges(output, ranges, calibration),
+        overflow=settle_overflow(overflow, truncate),
+        stride=stride,
     )
+
+
+def settle_prompt(prompt: str | None, embedding: Embedding | None) -> str:
+    """What is put in front of each text.
+
+    Args:
+        prompt: a name of the checkpoint's or the text itself; None: the checkpoint's default.
+        embedding: the manifest's.
+
+    Raises:
+        InputError: a word that looks like a name, and is none of the checkpoint's.
+    """
+    known = embedding.prompts if embedding else {}
+    if prompt is None:
+        return known[embedding.default_prompt] if embedding and embedding.default_prompt else ""
+    if prompt in known:
+        return known[prompt]
+    if re.fullmatch(r"[\w-]+", prompt):
+        raise InputError(
+            f"prompt is {prompt!r}; the bundle's prompts are {', '.join(known) or 'none'}. To put "
+            "a text in front, pass it whole, with the space that it ends in."
+        )
+    return prompt
+
+
+def width_of(manifest: Manifest) -> int:
+    """Dimensions of a vector as the model makes it."""
+    return int(manifest.outputs[0].shape[-1])
 
 
 def embed(
@@ -64,23 +122,61 @@ def embed(
     *,
     progress: bool = False,
     first: int = 0,
-) -> FloatArray:
+) -> NDArray[Any]:
     """Compute :meth:`mbert.Model.embed` for several texts; messages number them from ``first``."""
-    windows = runner.windows(texts, overflow=options.overflow, stride=options.stride, first=first)
-    vectors = np.zeros((len(windows.ids), runner.manifest.model["hidden_size"]), np.float32)
+    windows = runner.windows(
+        [_after(options.prompt, text) for text in texts],
+        overflow=options.overflow,
+        stride=options.stride,
+        first=first,
+    )
+    skipped = None
+    if options.prompt and runner.excludes_prompt:
+        # The prompt is at the beginning of a text's first window.
+        begins = np.diff(windows.texts, prepend=-1) > 0
+        skipped = np.where(begins, runner.prompt_length(options.prompt), 0).astype(np.int32)
+    vectors = np.zeros((len(windows.ids), width_of(runner.manifest)), np.float32)
     tokens = sum(ids.size for ids in windows.ids)
     with progress_bar(progress, tokens) as advance:
-        for batch, (hidden,) in runner.batches(windows.ids):
-            vectors[batch.indices] = pool(hidden, batch.cu_seqlens, options.pooling)
+        for batch, (found,) in runner.batches(windows.ids, skipped):
+            if options.pooling is not None:
+                found = pool(found, batch.cu_seqlens, options.pooling)
+            vectors[batch.indices] = found
             advance(batch.input_ids.size)
-    merged = windows.merged(vectors)
-    return normalized(merged) if options.normalize else merged
+    kept = windows.merged(vectors)[:, : options.dimensions]
+    if options.normalize:
+        kept = normalized(kept)
+    return quantized(kept, options.output, options.ranges)
+
+
+def _after(prompt: str, text: Text) -> Text:
+    """The text with the prompt in front of it; of a pair, in front of the first."""
+    if not prompt:
+        return text
+    if isinstance(text, tuple) and text and isinstance(text[0], str):
+        return (prompt + text[0], *text[1:])
+    return prompt + text if isinstance(text, str) else text  # to be refused as it is
 
 
 def embed_iter(
     runner: Runner, texts: Iterable[Text], options: Options, look_ahead: int, *, progress: bool
-) -> Iterator[FloatArray]:
-    """Compute :meth:`mbert.Model.embed_iter`."""
+) -> Iterator[NDArray[Any]]:
+    """Compute :meth:`mbert.Model.embed_iter`.
+
+    Raises:
+        InputError: no ranges for an output that needs some: those of a block are no other's.
+    """
+    if needs_ranges(options.output) and options.ranges is None:
+        raise InputError(
+            f"output is {options.output!r}; embed_iter sees a part of the texts at a time and "
+            "takes no range from them. Pass ranges= or calibration=."
+        )
+    return _blocks(runner, texts, options, look_ahead, progress=progress)
+
+
+def _blocks(
+    runner: Runner, texts: Iterable[Text], options: Options, look_ahead: int, *, progress: bool
+) -> Iterator[NDArray[Any]]:
     total = len(texts) if isinstance(texts, Sized) else None
     source = iter(texts)
     first = 0

@@ -1,0 +1,142 @@
+"""Sentence-transformers folders: the encoder with its chain, and the settings around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from mbert.errors import CheckpointError
+
+from .chain import SENTENCE, Chain, Packing
+from .config import ModelConfig
+from .encoder import Encoder
+from .json_files import read_json
+from .modules import MODULES, ModuleSpec
+
+SETTINGS = "config_sentence_transformers.json"
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# Names that every folder knows, with nothing to put in front where it says nothing.
+_PROMPTS = ("query", "document")
+
+
+class SentenceSimilarity(nn.Module):
+    """Encoder and chain: one vector for each sequence."""
+
+    def __init__(self, config: ModelConfig, modules: Sequence[ModuleSpec]) -> None:
+        """Make the modules for ``config`` and what modules.json lists.
+
+        Raises:
+            CheckpointError: there is no modules.json, something in it is not supported, or it makes
+                no vector of a sequence.
+        """
+        super().__init__()
+        if not modules:
+            raise CheckpointError(
+                f"The checkpoint has no {MODULES}: sentence-similarity takes the folder that "
+                "sentence-transformers saves. Choose feature-extraction, which pools hidden states."
+            )
+        self.model = Encoder(config)
+        self.chain = Chain(modules, config.hidden_size)
+        if SENTENCE not in self.chain.widths:
+            raise CheckpointError(
+                f"{MODULES} lists nothing that makes one vector of a sequence: expected a Pooling."
+            )
+
+    def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """-> embedding [sequences, dim]."""
+        return self.chain(self.model(input_ids, cu_seqlens), Packing(cu_seqlens))[SENTENCE]
+
+
+class PromptExcluded(SentenceSimilarity):
+    """The same where a prompt's tokens do not count in pooling."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        counted_rows: Tensor | None = None,
+        counted_offsets: Tensor | None = None,
+    ) -> Tensor:
+        """counted_*: as in :class:`Packing` -> embedding [sequences, dim]."""
+        hidden = self.model(input_ids, cu_seqlens)
+        return self.chain(hidden, Packing(cu_seqlens, counted_rows, counted_offsets))[SENTENCE]
+
+
+def sentence_similarity(config: ModelConfig, modules: Sequence[ModuleSpec]) -> nn.Module:
+    """Make the module for ``config`` and what modules.json lists.
+
+    Raises:
+        CheckpointError: as :class:`SentenceSimilarity`.
+    """
+    excludes = any(not spec.flag("include_prompt", True) for spec in modules)
+    return (PromptExcluded if excludes else SentenceSimilarity)(config, modules)
+
+
+@dataclass(frozen=True)
+class SentenceSettings:
+    """How the folder's vectors are made and compared.
+
+    Attributes:
+        prompts: by name, what is put in front of a text.
+        default_prompt: the name of the one that is used where none is asked for.
+        similarity: one of ``SIMILARITIES``.
+        dimensions: how many of a vector's first values are kept; None: all.
+        normalized: whether the vectors have length 1.
+    """
+
+    prompts: dict[str, str]
+    default_prompt: str | None
+    similarity: str
+    dimensions: int | None
+    normalized: bool
+
+
+def sentence_settings(folder: Path, modules: Sequence[ModuleSpec]) -> SentenceSettings:
+    """Read config_sentence_transformers.json; defaults where there is none.
+
+    Raises:
+        CheckpointError: the file cannot be read, or a setting is not what it should be.
+    """
+    contents = read_json(folder / SETTINGS)
+
+    def wrong(key: str, expected: str) -> CheckpointError:
+        return CheckpointError(f"{SETTINGS}: {key} is {contents[key]!r}; expected {expected}.")
+
+    named = contents.get("prompts") or {}
+    if not isinstance(named, dict) or any(not isinstance(v, str | None) for v in named.values()):
+        raise wrong("prompts", "an object from names to texts")
+    prompts = {name: text or "" for name, text in {**dict.fromkeys(_PROMPTS), **named}.items()}
+    default = contents.get("default_prompt_name")
+    if default is not None and default not in list(prompts):
+        raise wrong("default_prompt_name", f"one of {', '.join(prompts)}")
+    similarity = contents.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise wrong("similarity_fn_name", f"one of {', '.join(SIMILARITIES)}")
+    dimensions = contents.get("truncate_dim")
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+        raise wrong("truncate_dim", "an integer from 1 on")
+    kinds = [spec.kind for spec in modules if spec.kind != "Dropout"]
+    return SentenceSettings(prompts, default, similarity, dimensions, kinds[-1:] == ["Normalize"])
+
+
+def longest_sequence(folder: Path, config: ModelConfig, modules: Sequence[ModuleSpec]) -> int:
+    """Tokens after which the folder's own library cuts a text, special tokens included.
+
+    The transformer's max_seq_length, else the tokenizer's own; never more than the encoder takes.
+
+    Raises:
+        CheckpointError: it is no positive number.
+    """
+    asked = modules[0].settings.get("max_seq_length") if modules else None
+    where = modules[0].config if modules else ""
+    if asked is None:
+        where = "tokenizer_config.json"
+        asked = read_json(folder / where).get("model_max_length", config.max_position_embeddings)
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked >= 1:
+        raise CheckpointError(
+            f"{where}: the longest sequence is {asked!r}; expected a number from 1 on."
+        )
+    return int(min(asked, config.max_position_embeddings))

@@ -1,0 +1,120 @@
+"""Embeddings in a byte or a bit for each dimension, as sentence-transformers quantises them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mbert.errors import InputError
+
+OUTPUTS = ("float32", "int8", "uint8", "binary", "ubinary")
+# Those that divide the range of each dimension into 255 steps.
+_RANGED = ("int8", "uint8")
+# Fewer vectors say little about a range.
+_FEW = 100
+
+_log = logging.getLogger("mbert")
+
+FloatArray = NDArray[np.float32]
+
+
+def settle_ranges(
+    output: str, ranges: ArrayLike | None, calibration: ArrayLike | None
+) -> FloatArray | None:
+    """Settle on the ranges of ``output``.
+
+    Args:
+        output: one of ``OUTPUTS``.
+        ranges: [2, dim], the least and the largest value of each dimension.
+        calibration: [n, dim], embeddings whose values span the ranges.
+
+    Returns:
+        float32 [2, dim]; None where neither is given.
+
+    Raises:
+        InputError: an unknown ``output``; both; one of a wrong shape, or for an output without
+            ranges.
+    """
+    if output not in OUTPUTS:
+        raise InputError(f"output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
+    given = {"ranges": ranges, "calibration": calibration}
+    named = [name for name, value in given.items() if value is not None]
+    if not named:
+        return None
+    if len(named) == 2 or output not in _RANGED:
+        raise InputError(
+            f"output is {output!r} with {' and '.join(named)}; expected one of them at the most, "
+            f"and with {' or '.join(_RANGED)} alone."
+        )
+    values = np.asarray(given[named[0]], np.float32)
+    if values.ndim != 2 or not values.size or (named == ["ranges"] and values.shape[0] != 2):
+        raise InputError(
+            f"{named[0]} has the shape {list(values.shape)}; expected "
+            f"{'[2, dim]' if ranges is not None else '[n, dim]'}."
+        )
+    return values if named == ["ranges"] else _span(values)
+
+
+def needs_ranges(output: str) -> bool:
+    """Whether ``output`` is made with ranges."""
+    return output in _RANGED
+
+
+def quantized(vectors: FloatArray, output: str, ranges: FloatArray | None) -> NDArray[Any]:
+    """Quantise [n, dim] vectors.
+
+    int8 and uint8 [n, dim]: the number of the step, of 255 equal ones, that a value lies in (less
+    128 for int8); values outside of the range take its first or last step. binary and ubinary
+    [n, ceil(dim / 8)]: a bit for each dimension, 1 where the value is above 0, the first dimension
+    in the highest bit (int8, less 128, and uint8).
+
+    Args:
+        vectors: float32.
+        output: one of ``OUTPUTS``.
+        ranges: float32 [2, dim]; None: those that the vectors span.
+
+    Raises:
+        InputError: ranges of another width, or none for a single vector.
+    """
+    if output == "float32":
+        return vectors
+    if output not in _RANGED:
+        bits: NDArray[np.uint8] = np.packbits(vectors > 0, axis=-1)
+        return bits if output == "ubinary" else (bits ^ 0x80).view(np.int8)
+    if ranges is None:
+        ranges = _own_ranges(vectors, output)
+    if ranges.shape[1] != vectors.shape[1]:
+        raise InputError(
+            f"The ranges of {output} have {ranges.shape[1]} dimensions, the embeddings have "
+            f"{vectors.shape[1]}."
+        )
+    least, largest = ranges
+    steps = (largest - least) / 255
+    steps = np.where(steps == 0, np.float32(1), steps)
+    places: FloatArray = np.clip(np.floor((vectors - least) / steps), 0, 255)
+    return places.astype(np.uint8) if output == "uint8" else (places - 128).astype(np.int8)
+
+
+def _own_ranges(vectors: FloatArray, output: str) -> FloatArray:
+    if len(vectors) == 1:
+        raise InputError(
+            f"One embedding has no range to divide into the steps of {output}. Pass ranges= or "
+            "calibration=."
+        )
+    if len(vectors) < _FEW:
+        _log.warning(
+            "The ranges of %s are those of %d embeddings: pass ranges= or calibration=, so that "
+            "vectors of different calls can be compared.",
+            output,
+            len(vectors),
+        )
+    return _span(vectors)
+
+
+def _span(vectors: FloatArray) -> FloatArray:
+    if not len(vectors):
+        return np.zeros((2, vectors.shape[1]), np.float32)
+    return np.stack((vectors.min(axis=0), vectors.max(axis=0)))
