@@ -70,6 +70,10 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     # The exporter notes source files and lines on every node: of no use to anyone who runs it.
     for node in traced.graph:
         node.metadata_props.clear()
+        # It names values by their operators, and checks no output's name against them.
+        for value in node.outputs:
+            if value.name in outputs and not value.is_graph_output():
+                value.name = f"{value.name}_inside"
     traced.metadata_props.clear()
     traced.graph.metadata_props.clear()
     for value in (*traced.graph.inputs, *traced.graph.outputs):
