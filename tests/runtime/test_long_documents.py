@@ -230,7 +230,9 @@ def test_wrong_arguments_are_refused_at_once(
 
 
 def test_an_iterator_needs_its_task(masker: mbert.Model) -> None:
-    with pytest.raises(InputError, match="embed_iter needs a feature-extraction bundle"):
+    with pytest.raises(
+        InputError, match="embed_iter needs a feature-extraction or sentence-similarity bundle"
+    ):
         masker.embed_iter(["a"])
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules
+
+from support.checkpoints import make_checkpoint
+from support.text import add_tokenizer
 
 LIBRARY = "sentence_transformers.models."
 
@@ -26,3 +37,26 @@ def write_modules(folder: Path, *kinds: str, **settings: dict[str, Any]) -> Path
         entries.append({"idx": i, "name": str(i), "path": path, "type": name})
     (folder / "modules.json").write_text(json.dumps(entries))
     return folder
+
+
+@cache
+def _encoder() -> Path:
+    """An encoder with a tokenizer, made once; kept until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="mbert-encoder-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    checkpoint = make_checkpoint(folder / "encoder", "feature-extraction", num_hidden_layers=3)
+    return add_tokenizer(checkpoint)
+
+
+def save_sentence_transformer(
+    folder: Path, *steps: Any, max_seq_length: int = 128, **settings: Any
+) -> Path:
+    """Let the library save an encoder of ``SMALL``'s width followed by ``steps``."""
+    torch.manual_seed(0)
+    transformer = modules.Transformer(str(_encoder()), max_seq_length=max_seq_length)
+    SentenceTransformer(modules=[transformer, *steps], device="cpu", **settings).save(str(folder))
+    return folder
+
+
+def load_sentence_transformer(folder: Path) -> SentenceTransformer:
+    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
