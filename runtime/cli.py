@@ -38,6 +38,8 @@ Answers = Iterator[tuple[str, dict[str, Any]]]
 )
 @click.option("--question", help="What the texts are asked, with question-answering.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Candidates, labels, weights or answers.")
+@click.option("--prompt", help="A name of the checkpoint's, or a text: in front of each text.")
+@click.option("--dimensions", type=click.IntRange(min=1), help="Of embeddings: the first ones.")
 @click.option("--pooling", type=click.Choice(POOLINGS), help="Of embeddings.")
 @click.option(
     "--aggregation",
@@ -162,6 +164,7 @@ def _exact(values: NDArray[np.float32]) -> list[float]:
 
 _TASKS: dict[str, Callable[..., Answers]] = {
     "feature-extraction": _embed,
+    "sentence-similarity": _embed,
     "fill-mask": _fill_mask,
     "text-classification": _classify,
     "token-classification": _tag,
@@ -170,6 +173,8 @@ _TASKS: dict[str, Callable[..., Answers]] = {
     "multi-vector": _embed_multi,
 }
 
+_EMBED = {"feature-extraction", "sentence-similarity"}
+
 # What each option is for, and the tasks that take it.
 _OPTIONS: dict[str, tuple[str, Collection[str]]] = {
     "question": ("answers", {"question-answering"}),
@@ -177,7 +182,9 @@ _OPTIONS: dict[str, tuple[str, Collection[str]]] = {
         "candidates, labels, weights or answers",
         {"fill-mask", "text-classification", "question-answering", "sparse-embedding"},
     ),
-    "pooling": ("embeddings", {"feature-extraction"}),
+    "prompt": ("embeddings", _EMBED),
+    "dimensions": ("embeddings", _EMBED),
+    "pooling": ("embeddings of hidden states", {"feature-extraction"}),
     "aggregation": ("entities", {"token-classification"}),
     "role": ("multi-vector bundles", {"multi-vector"}),
     "truncate": ("texts that are not cut into windows", _TASKS.keys() - {"question-answering"}),

@@ -268,6 +268,12 @@ def test_what_makes_no_vector_of_a_text_is_refused(folder: Path, kinds: tuple[st
         open_checkpoint(folder).load_model("sentence-similarity")
 
 
+def test_hidden_states_are_to_be_had(saved: Path) -> None:
+    model = open_checkpoint(saved).load_model("feature-extraction")
+    batch = packed(saved)
+    assert embed(model, batch).shape == (len(batch["input_ids"]), WIDTH)
+
+
 # ---- settings of the whole
 
 
