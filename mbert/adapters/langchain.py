@@ -1,0 +1,73 @@
+"""A bundle as LangChain's Embeddings; needs ``pip install 'mbert[langchain]'``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from langchain_core.embeddings import Embeddings
+
+from mbert.runtime import Model, load
+
+from .sentence_transformers import role_prompt
+
+
+class MbertEmbeddings(Embeddings):
+    """Embeds queries and documents, each with its prompt, with one loaded bundle.
+
+    Safe to use from several threads, which the asynchronous methods do.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | Model,
+        *,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        overflow: str = "truncate",
+        threads: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Load a bundle.
+
+        Args:
+            bundle: the folder of a sentence-similarity or feature-extraction bundle, or a model
+                that is loaded already.
+            query_prompt: as ``prompt`` of :meth:`mbert.Model.embed`; None: the checkpoint's prompt
+                "query", or else its default.
+            document_prompt: likewise; None: the checkpoint's prompt "document", "passage" or
+                "corpus", or else its default.
+            overflow: of texts that are too long: "truncate", "chunk" or "error".
+            threads: as in :func:`mbert.load`.
+            device: as in :func:`mbert.load`.
+
+        Raises:
+            BundleError: as :func:`mbert.load`.
+            BackendError: as :func:`mbert.load`.
+        """
+        if isinstance(bundle, Model):
+            self.model = bundle
+        else:
+            self.model = load(bundle, threads=threads, device=device)
+        own = self.model.info.embedding
+        known = own.prompts if own else {}
+        self._query_prompt = _chosen(query_prompt, known, "query")
+        self._document_prompt = _chosen(document_prompt, known, "document")
+        self._overflow = overflow
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed documents; one vector each, of length 1 where the checkpoint's are."""
+        return self._embed(texts, self._document_prompt)
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed a query."""
+        return self._embed([text], self._query_prompt)[0]
+
+    def _embed(self, texts: list[str], prompt: str | None) -> list[list[float]]:
+        vectors = self.model.embed(texts, prompt=prompt, overflow=self._overflow)
+        found: list[list[float]] = vectors.tolist()
+        return found
+
+
+def _chosen(asked: str | None, prompts: Mapping[str, str], role: str) -> str | None:
+    return role_prompt(prompts, role) if asked is None else asked

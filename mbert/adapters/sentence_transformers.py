@@ -1,0 +1,251 @@
+"""A bundle with the interface of sentence-transformers' SentenceTransformer.
+
+Code that is written for that class runs on a bundle when it imports this one instead. What a bundle
+cannot do is refused; nothing that a caller asks for is left out in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbert.errors import InputError
+from mbert.runtime import Model, load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_log = logging.getLogger("mbert")
+
+# Names that prompts for each side of a search have, the first one that a checkpoint knows.
+PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+class SentenceTransformer:
+    """Encodes texts with a sentence-similarity or feature-extraction bundle."""
+
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike[str] | Model,
+        device: str | None = None,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
+        """Load a bundle.
+
+        Args:
+            model_name_or_path: the bundle's folder, or a model that is loaded already.
+            device: as in :func:`mbert.load`.
+            prompts: further prompts by name, or others in the place of the checkpoint's.
+            default_prompt_name: of the prompt that is used where none is asked for; None: the
+                checkpoint's.
+            truncate_dim: how many of the first values of a vector are kept; None: as the
+                checkpoint says.
+
+        Raises:
+            InputError: a default prompt that is not there; a device for a loaded model.
+            BundleError: as :func:`mbert.load`.
+            BackendError: as :func:`mbert.load`.
+        """
+        if isinstance(model_name_or_path, Model):
+            if device is not None:
+                raise InputError(f"device is {device!r}; the model is loaded already.")
+            self.model = model_name_or_path
+        else:
+            self.model = load(model_name_or_path, device=device)
+        own = self.model.info.embedding
+        self.prompts = {**(own.prompts if own else {}), **(prompts or {})}
+        self.default_prompt_name = default_prompt_name or (own.default_prompt if own else None)
+        self._default_prompt = self._named(self.default_prompt_name)
+        self.truncate_dim = truncate_dim
+        self._device = device
+
+    def encode(
+        self,
+        sentences: str | Sequence[str] | NDArray[Any],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        output_value: str | None = "sentence_embedding",
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> NDArray[Any] | Tensor | list[Tensor]:
+        """Compute the vectors of texts; a text that is too long is cut.
+
+        Args:
+            sentences: a text, or several.
+            prompt_name: of the prompt in front of each text; ``prompt`` comes first.
+            prompt: the text in front of each text; None: the default prompt.
+            batch_size: checked only: batches are packed by tokens, and no result depends on them.
+            show_progress_bar: None: where the logger "mbert" is at INFO or below.
+            output_value: "sentence_embedding".
+            precision: "float32", "int8", "uint8", "binary" or "ubinary".
+            convert_to_numpy: give an array; else, without ``convert_to_tensor``, a list of tensors.
+            convert_to_tensor: give a tensor (needs PyTorch).
+            device: None, or where the model is.
+            normalize_embeddings: scale each vector to length 1.
+            truncate_dim: how many of the first values are kept; None: the model's.
+            pool: None; a bundle runs in one process.
+            chunk_size: None.
+
+        Returns:
+            [n, dim], or [dim] for a single text, which is a ``str``.
+
+        Raises:
+            InputError: a value that a bundle cannot honour; a prompt that is not there.
+        """
+        if batch_size <= 0:
+            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
+        if output_value != "sentence_embedding":
+            raise InputError(
+                f"output_value is {output_value!r}; a bundle gives 'sentence_embedding'. For "
+                "vectors of tokens export with --task feature-extraction and call model.run."
+            )
+        if device not in (None, self._device):
+            raise InputError(
+                f"device is {device!r}; the model is loaded for {self._device!r}. Load another."
+            )
+        for name, value in (("pool", pool), ("chunk_size", chunk_size)):
+            if value is not None:
+                raise InputError(
+                    f"{name} is {value!r}; a bundle runs in one process. Load it in each, and give "
+                    "each its share of the texts."
+                )
+        if show_progress_bar is None:
+            show_progress_bar = _log.getEffectiveLevel() in (logging.INFO, logging.DEBUG)
+        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        vectors: NDArray[Any] = np.array([])
+        if texts:
+            vectors = self.model.embed(
+                texts,
+                prompt=self._prompt(prompt_name, prompt),
+                dimensions=self._dimensions(truncate_dim),
+                normalize=normalize_embeddings,
+                output=precision,
+                truncate=True,
+                progress=show_progress_bar,
+            )
+        if convert_to_numpy and not convert_to_tensor:
+            return vectors[0] if isinstance(sentences, str) else vectors
+        import torch  # only where tensors are asked for
+
+        tensor = torch.from_numpy(vectors)
+        if isinstance(sentences, str):
+            return tensor[0]
+        return tensor if convert_to_tensor else list(tensor)
+
+    def encode_query(
+        self, sentences: str | Sequence[str], **options: Any
+    ) -> NDArray[Any] | Tensor | list[Tensor]:
+        """:meth:`encode` with the checkpoint's prompt for queries, if it has one."""
+        return self._encode_role("query", sentences, options)
+
+    def encode_document(
+        self, sentences: str | Sequence[str], **options: Any
+    ) -> NDArray[Any] | Tensor | list[Tensor]:
+        """:meth:`encode` with the checkpoint's prompt for documents, if it has one."""
+        return self._encode_role("document", sentences, options)
+
+    def similarity(
+        self,
+        embeddings1: NDArray[Any] | Tensor | Sequence[Any],
+        embeddings2: NDArray[Any] | Tensor | Sequence[Any],
+    ) -> NDArray[np.float32] | Tensor:
+        """Compare every one of the first vectors with every one of the second, [n, m].
+
+        A tensor where the first are one, or a list of tensors; else an array.
+        """
+        scores = self.model.similarity(np.asarray(embeddings1), np.asarray(embeddings2))
+        if not _are_tensors(embeddings1):
+            return scores
+        import torch
+
+        return torch.from_numpy(scores)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """How :meth:`similarity` compares."""
+        own = self.model.info.embedding
+        return own.similarity if own else "cosine"
+
+    @property
+    def max_seq_length(self) -> int:
+        """The most tokens of a text."""
+        return self.model.info.limits.max_sequence_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        if value != self.max_seq_length:
+            raise InputError(
+                f"max_seq_length is {self.max_seq_length}, fixed by the export, and cannot become "
+                f"{value}. Export with --max-sequence-length {value}."
+            )
+
+    def get_embedding_dimension(self) -> int:
+        """How many values a vector has."""
+        dimensions = self._dimensions(None)
+        own = self.model.info.embedding
+        return dimensions or (own.dimensions if own else None) or self._width
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """The older name of :meth:`get_embedding_dimension`."""
+        return self.get_embedding_dimension()
+
+    @property
+    def _width(self) -> int:
+        return int(self.model.info.outputs[0].shape[-1])
+
+    def _dimensions(self, truncate_dim: int | None) -> int | None:
+        kept = self.truncate_dim if truncate_dim is None else truncate_dim
+        return None if kept is None else min(kept, self._width)
+
+    def _named(self, name: str | None) -> str:
+        if name is None:
+            return ""
+        if name not in self.prompts:
+            raise InputError(
+                f"There is no prompt {name!r}; expected one of {', '.join(self.prompts) or 'none'}."
+            )
+        return self.prompts[name]
+
+    def _prompt(self, name: str | None, text: str | None) -> str:
+        own = self.model.info.embedding
+        if text is not None and own and text in own.prompts:
+            raise InputError(
+                f"prompt is {text!r}, which is the name of one. Pass prompt_name={text!r}, or the "
+                "text itself."
+            )
+        if text is not None:
+            return text
+        return self._default_prompt if name is None else self._named(name)
+
+    def _encode_role(
+        self, role: str, sentences: str | Sequence[str], options: dict[str, Any]
+    ) -> NDArray[Any] | Tensor | list[Tensor]:
+        if options.get("prompt_name") is None and options.get("prompt") is None:
+            options = {**options, "prompt_name": role_prompt(self.prompts, role)}
+        return self.encode(sentences, **options)
+
+
+def role_prompt(prompts: Mapping[str, str], role: str) -> str | None:
+    """The name of the prompt for "query" or "document" among ``prompts``; None: there is none."""
+    return next((name for name in PROMPT_NAMES[role] if name in prompts), None)
+
+
+def _are_tensors(values: Any) -> bool:
+    if isinstance(values, list | tuple) and values:
+        values = values[0]
+    return not isinstance(values, np.ndarray) and hasattr(values, "numpy")
