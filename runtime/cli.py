@@ -182,7 +182,7 @@ _OPTIONS: dict[str, tuple[str, Collection[str]]] = {
         "candidates, labels, weights or answers",
         {"fill-mask", "text-classification", "question-answering", "sparse-embedding"},
     ),
-    "prompt": ("embeddings", _EMBED),
+    "prompt": ("embeddings", {*_EMBED, "sparse-embedding"}),
     "dimensions": ("embeddings", _EMBED),
     "pooling": ("embeddings of hidden states", {"feature-extraction"}),
     "aggregation": ("entities", {"token-classification"}),

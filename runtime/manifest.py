@@ -110,7 +110,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Embedding:
-    """How the vectors of a sentence-similarity bundle are made and compared.
+    """How the vectors of a sentence-similarity or sparse-embedding bundle are made and compared.
 
     Attributes:
         prompts: by name, what is put in front of a text.
@@ -234,7 +234,7 @@ def _parse(raw: dict[str, Any]) -> Manifest:
             raw["model"]["vocab_size"],
             values["limits"].max_sequence_length,
         )
-    if raw["task"] == "sentence-similarity":
+    if raw["task"] == "sentence-similarity" or raw["embedding"] is not None:
         values["embedding"] = _embedding(raw["embedding"])
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
