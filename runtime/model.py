@@ -119,8 +119,8 @@ class Model:
             For each sequence an array, float32: feature-extraction [length, hidden];
             sentence-similarity [dim]; fill-mask [masks in the sequence, vocab];
             text-classification [labels]; token-classification [length, labels]; sparse-embedding
-            [vocab]; multi-vector [length, dim]. For question-answering, which has two outputs, a dict of arrays by
-            name: start_logits [length] and end_logits [length].
+            [vocab]; multi-vector [length, dim]. For question-answering, which has two outputs, a
+            dict of arrays by name: start_logits [length] and end_logits [length].
 
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
