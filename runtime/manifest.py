@@ -236,6 +236,7 @@ def _parse(raw: dict[str, Any]) -> Manifest:
         )
     if raw["task"] == "sentence-similarity" or raw["embedding"] is not None:
         values["embedding"] = _embedding(raw["embedding"])
+        _natural("the width of an embedding", values["outputs"][0].shape[-1], 1)
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     columns = values["outputs"][0].shape[-1]
@@ -261,6 +262,8 @@ def _embedding(entry: dict[str, Any]) -> Embedding:
         raise ValueError(f"embedding.default_prompt is {embedding.default_prompt!r}")
     if embedding.similarity not in SIMILARITIES:
         raise ValueError(f"embedding.similarity is {embedding.similarity!r}")
+    if not isinstance(embedding.normalized, bool):
+        raise ValueError(f"embedding.normalized is {embedding.normalized!r}")
     if embedding.dimensions is not None:
         _natural("embedding.dimensions", embedding.dimensions, 1)
     return embedding

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sentence_transformers.util import quantize_embeddings
 from torch import nn
 
 import mbert
-from mbert.errors import InputError
+from mbert.errors import BundleError, InputError
 from mbert.runtime.cli import main
 from support.checkpoints import SMALL
 from support.pooling import POOLINGS
@@ -151,6 +152,30 @@ def test_a_thousand_short_texts_are_packed(
     assert computed <= 1.05 * real
     assert len(calls) <= 1.1 * real / 2048 + 1
     assert np.abs(found[:50] - oracle_of(cosine).encode(texts[:50])).max() < TOLERANCE
+
+
+# ---- damaged bundles
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts": None},
+        {"prompts": ["query"]},
+        {"prompts": {"query": 1}},
+        {"default_prompt": "absent"},
+        {"similarity": "angle"},
+        {"dimensions": 0},
+        {"normalized": "yes"},
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    cosine: mbert.Model, edited: Callable[..., Path], changes: dict[str, Any]
+) -> None:
+    bundle = cosine._runner._folder
+    entry = json.loads((bundle / "manifest.json").read_text())["embedding"]
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        mbert.load(edited(bundle, embedding={**entry, **changes}))
 
 
 # ---- options
