@@ -15,10 +15,18 @@ from mbert import __version__
 from mbert.errors import ExportError
 from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
 from mbert.model.metadata import check_question_first, license_of, pooling_of
+from mbert.model.reranker import labels_of, reranking_settings
 from mbert.model.sentence import longest_sequence, sentence_settings
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
-from mbert.runtime.manifest import LABELLED, MANIFEST, Embedding, Limits, Manifest
+from mbert.runtime.manifest import (
+    LABELLED,
+    MANIFEST,
+    Embedding,
+    Limits,
+    Manifest,
+    Reranking,
+)
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .choice import Choice, choose, choose_precision
@@ -41,8 +49,6 @@ Advance = Callable[[str, float], None]
 MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
 # Likewise: pooling by standard operators makes a matrix of sequences x tokens.
 MAX_SEQUENCES = 2048
-# What sentence-transformers compares embeddings by where a folder says nothing.
-_DEFAULT_SIMILARITIES = {"sentence-similarity": "cosine", "sparse-embedding": "dot"}
 # Of vectors as long as the vocabulary: what a call gives back, likewise.
 MAX_SPARSE_SEQUENCES = 256
 
@@ -217,17 +223,28 @@ def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]
 def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
     """The entries of the manifest that belong to one task."""
     config = source.config
+    labels = config.id2label
+    if task == "text-classification":
+        labels = labels_of(config, source.modules)
     return {
         "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
-        "labels": config.id2label if task in LABELLED else None,
+        "labels": labels if task in LABELLED else None,
         "problem_type": config.problem_type if task == "text-classification" else None,
-        "embedding": _embedding(source, task) if task in _DEFAULT_SIMILARITIES else None,
+        "embedding": _embedding(source) if task == "sentence-similarity" else None,
+        "reranking": _reranking(source) if _reranks(source, task) else None,
     }
 
 
-def _embedding(source: Checkpoint, task: str) -> Embedding:
-    default = _DEFAULT_SIMILARITIES[task]
-    return Embedding(**asdict(sentence_settings(source.folder, source.modules, default)))
+def _embedding(source: Checkpoint) -> Embedding:
+    return Embedding(**asdict(sentence_settings(source.folder, source.modules)))
+
+
+def _reranks(source: Checkpoint, task: str) -> bool:
+    return task == "text-classification" and len(labels_of(source.config, source.modules)) == 1
+
+
+def _reranking(source: Checkpoint) -> Reranking:
+    return Reranking(**asdict(reranking_settings(source.folder, source.modules)))
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:
@@ -284,7 +301,7 @@ def _limits(
     # Where the folder's own library would cut a text.
     usual = (
         longest_sequence(source.folder, source.config, source.modules)
-        if task in _DEFAULT_SIMILARITIES
+        if task == "sentence-similarity" or _reranks(source, task)
         else trained
     )
     longest = max_sequence_length or min(usual, max_tokens or usual)

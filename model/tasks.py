@@ -13,11 +13,11 @@ from .heads import (
     FeatureExtraction,
     FillMask,
     QuestionAnswering,
-    TextClassification,
     TokenClassification,
 )
 from .late_interaction import MASK, multi_vector
 from .modules import ModuleSpec
+from .reranker import text_classification, writes_scores
 from .sentence import sentence_similarity
 from .sparse import SPLADE_POOLING, SparseEmbedding
 
@@ -35,7 +35,7 @@ TASKS: dict[str, Build] = {
     "feature-extraction": _head(FeatureExtraction),
     "sentence-similarity": sentence_similarity,
     "fill-mask": _head(FillMask),
-    "text-classification": _head(TextClassification),
+    "text-classification": text_classification,
     "token-classification": _head(TokenClassification),
     "question-answering": _head(QuestionAnswering),
     "sparse-embedding": SparseEmbedding,
@@ -72,6 +72,8 @@ def default_task(config: ModelConfig, modules: Modules) -> str:
         CheckpointError: no module tells, and ``architectures`` names no class whose task is
             supported.
     """
+    if writes_scores(modules):
+        return "text-classification"
     for spec in modules:
         if spec.kind in _TASK_OF_MODULE:
             return _TASK_OF_MODULE[spec.kind]

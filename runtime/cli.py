@@ -23,8 +23,8 @@ from .tasks.token_classification import AGGREGATIONS
 # Of a sparse embedding, unless the user asks for more: the text's best tokens.
 _SHOWN_TOKENS = 10
 
-# For each text: how it is shown, and what goes into its JSON object.
-Answers = Iterator[tuple[str, dict[str, Any]]]
+# Texts; how the answer to each is shown, and what goes into its JSON object.
+Answers = Iterator[tuple[str, str, dict[str, Any]]]
 
 
 @click.command("run")
@@ -37,6 +37,7 @@ Answers = Iterator[tuple[str, dict[str, Any]]]
     help="One text a line; - for standard input.",
 )
 @click.option("--question", help="What the texts are asked, with question-answering.")
+@click.option("--query", help="What the texts are ranked for, with rerankers and multi-vector.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Candidates, labels, weights or answers.")
 @click.option("--prompt", help="A name of the checkpoint's, or a text: in front of each text.")
 @click.option("--dimensions", type=click.IntRange(min=1), help="Of embeddings: the first ones.")
@@ -70,25 +71,29 @@ def main(
     try:
         given = _texts(texts, file)
         with load(bundle, threads=threads, device=device) as model:
-            _check_options(chosen, model.info.task, bundle)
-            answers = list(_TASKS[model.info.task](model, given, **chosen))
+            kind = _settle_kind(chosen, model.info.task, bundle)
+            answers = list(_KINDS[kind](model, given, **chosen))
     except MbertError as error:
         raise click.ClickException(str(error)) from error
-    for text, (shown, answer) in zip(given, answers, strict=True):
+    for text, shown, answer in answers:
         if as_json:
             click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
         else:
             click.echo(f"{text}\n{shown}")
 
 
-def _check_options(chosen: dict[str, Any], task: str, bundle: Path) -> None:
+def _settle_kind(chosen: dict[str, Any], task: str, bundle: Path) -> str:
+    """What is to be done with the texts: ranking, or the task."""
+    kind = _RANKING if "query" in chosen and task in _RANKING_TASKS else task
     for name in chosen:
-        purpose, tasks = _OPTIONS[name]
-        if task not in tasks:
+        purpose, kinds = _OPTIONS[name]
+        if kind not in kinds:
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} is for {purpose}; {bundle} is {task}.")
+            what = "with --query it ranks" if kind == _RANKING else f"{bundle} is {task}"
+            raise click.UsageError(f"{option} is for {purpose}; {what}.")
     if task == "question-answering" and "question" not in chosen:
         raise click.UsageError(f"{bundle} is {task}, which needs --question.")
+    return kind
 
 
 def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
@@ -106,55 +111,64 @@ def _texts(texts: tuple[str, ...], file: TextIO | None) -> list[str]:
 
 
 def _fill_mask(model: Model, texts: list[str], **options: Any) -> Answers:
-    for masks in model.fill_mask(texts, **options):
+    for text, masks in zip(texts, model.fill_mask(texts, **options), strict=True):
         lines = [
             "  "
             + "  ".join(f"{c.token.strip() or repr(c.token)} {c.score:.3f}" for c in candidates)
             for candidates in masks
         ]
-        yield "\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}
+        yield text, "\n".join(lines), {"masks": [[asdict(c) for c in m] for m in masks]}
 
 
 def _classify(model: Model, texts: list[str], **options: Any) -> Answers:
-    for labels in model.classify(texts, **options):
+    for text, labels in zip(texts, model.classify(texts, **options), strict=True):
         shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
-        yield shown, {"labels": [asdict(entry) for entry in labels]}
+        yield text, shown, {"labels": [asdict(entry) for entry in labels]}
 
 
 def _tag(model: Model, texts: list[str], **options: Any) -> Answers:
-    for entities in model.tag(texts, **options):
+    for text, entities in zip(texts, model.tag(texts, **options), strict=True):
         lines = [f"  {e.label} {e.score:.4f} {e.start}-{e.end} {e.text.strip()}" for e in entities]
-        yield "\n".join(lines) or "  no entities", {"entities": [asdict(e) for e in entities]}
+        yield text, "\n".join(lines) or "  no entities", {"entities": [asdict(e) for e in entities]}
 
 
 def _answer(model: Model, texts: list[str], *, question: str, **options: Any) -> Answers:
-    for answers in model.answer([question] * len(texts), texts, **options):
+    for text, answers in zip(
+        texts, model.answer([question] * len(texts), texts, **options), strict=True
+    ):
         lines = [f"  {a.score:.4f} {a.start}-{a.end} {a.text.strip()}" for a in answers]
-        yield "\n".join(lines) or "  no answer", {"answers": [asdict(a) for a in answers]}
+        yield text, "\n".join(lines) or "  no answer", {"answers": [asdict(a) for a in answers]}
+
+
+def _rerank(model: Model, texts: list[str], *, query: str, **options: Any) -> Answers:
+    """Best first."""
+    for result in model.rerank(query, texts, **options):
+        found = {"index": result.index, "score": result.score}
+        yield result.document, f"  {result.score:.4f}", found
 
 
 def _embed(model: Model, texts: list[str], **options: Any) -> Answers:
-    for vector in model.embed(texts, **options):
+    for text, vector in zip(texts, model.embed(texts, **options), strict=True):
         head = " ".join(f"{value:+.4f}" for value in vector[:6])
         shown = f"  [{head} ...] {vector.size} dimensions"
-        yield shown, {"embedding": _exact(vector)}
+        yield text, shown, {"embedding": _exact(vector)}
 
 
 def _embed_sparse(model: Model, texts: list[str], **options: Any) -> Answers:
-    for embedding in model.embed_sparse(texts, **options):
+    for text, embedding in zip(texts, model.embed_sparse(texts, **options), strict=True):
         best = model.token_weights(embedding, options.get("top_k", _SHOWN_TOKENS))
         listed = "  ".join(f"{w.token} {w.weight:.3f}" for w in best)
         shown = f"  {listed}  ({embedding.indices.size} tokens)"
         weights = {"indices": embedding.indices.tolist(), "values": _exact(embedding.values)}
-        yield shown, {**weights, "best": [asdict(weight) for weight in best]}
+        yield text, shown, {**weights, "best": [asdict(weight) for weight in best]}
 
 
 def _embed_multi(
     model: Model, texts: list[str], *, role: str = "document", **options: Any
 ) -> Answers:
-    for vectors in model.embed_multi(texts, role=role, **options):
+    for text, vectors in zip(texts, model.embed_multi(texts, role=role, **options), strict=True):
         shown = f"  {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions"
-        yield shown, {"embeddings": [_exact(vector) for vector in vectors]}
+        yield text, shown, {"embeddings": [_exact(vector) for vector in vectors]}
 
 
 def _exact(values: NDArray[np.float32]) -> list[float]:
@@ -162,7 +176,10 @@ def _exact(values: NDArray[np.float32]) -> list[float]:
     return [float(f"{value:.9g}") for value in values]
 
 
-_TASKS: dict[str, Callable[..., Answers]] = {
+_RANKING = "ranking"
+_RANKING_TASKS = {"text-classification", "multi-vector"}
+
+_KINDS: dict[str, Callable[..., Answers]] = {
     "feature-extraction": _embed,
     "sentence-similarity": _embed,
     "fill-mask": _fill_mask,
@@ -171,21 +188,29 @@ _TASKS: dict[str, Callable[..., Answers]] = {
     "question-answering": _answer,
     "sparse-embedding": _embed_sparse,
     "multi-vector": _embed_multi,
+    _RANKING: _rerank,
 }
 
 _EMBED = {"feature-extraction", "sentence-similarity"}
 
-# What each option is for, and the tasks that take it.
+# What each option is for, and the kinds that take it.
 _OPTIONS: dict[str, tuple[str, Collection[str]]] = {
     "question": ("answers", {"question-answering"}),
+    "query": ("ranking", {_RANKING}),
     "top_k": (
-        "candidates, labels, weights or answers",
-        {"fill-mask", "text-classification", "question-answering", "sparse-embedding"},
+        "candidates, labels, weights, answers and ranking",
+        {
+            "fill-mask",
+            "text-classification",
+            "question-answering",
+            "sparse-embedding",
+            _RANKING,
+        },
     ),
-    "prompt": ("embeddings", {*_EMBED, "sparse-embedding"}),
+    "prompt": ("embeddings and ranking", {*_EMBED, _RANKING}),
     "dimensions": ("embeddings", _EMBED),
     "pooling": ("embeddings of hidden states", {"feature-extraction"}),
     "aggregation": ("entities", {"token-classification"}),
     "role": ("multi-vector bundles", {"multi-vector"}),
-    "truncate": ("texts that are not cut into windows", _TASKS.keys() - {"question-answering"}),
+    "truncate": ("texts that are not cut into windows", _KINDS.keys() - {"question-answering"}),
 }

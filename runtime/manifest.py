@@ -36,9 +36,11 @@ HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# What a cross encoder makes of its logits; the names are PyTorch's.
+ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU")
 _SINCE_FORMAT_2 = ("engine", "calibration")
 # Keys that only add something: a bundle of before has none.
-_ADDED = ("late_interaction", "embedding")
+_ADDED = ("late_interaction", "embedding", "reranking")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Embedding:
-    """How the vectors of a sentence-similarity or sparse-embedding bundle are made and compared.
+    """How the vectors of a sentence-similarity bundle are made and compared.
 
     Attributes:
         prompts: by name, what is put in front of a text.
@@ -128,13 +130,29 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Reranking:
+    """How a text-classification bundle of one label scores a query with a document.
+
+    Attributes:
+        activation: one of ``ACTIVATIONS``, of the logit.
+        prompts: by name, what is put in front of a query.
+        default_prompt: the name of the one that is used where none is asked for.
+    """
+
+    activation: str
+    prompts: dict[str, str]
+    default_prompt: str | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
     ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
-    and its licence, ``embedding`` for sentence-similarity alone, ``verification`` what was compared
+    and its licence, ``embedding`` for sentence-similarity alone, ``reranking`` for
+    text-classification with one label, ``verification`` what was compared
     at export and the figures, ``calibration`` the largest activations of a reduced precision's
     export, ``late_interaction`` how queries and documents of a multi-vector bundle become tokens.
     """
@@ -155,6 +173,7 @@ class Manifest:
     special_tokens: dict[str, int]
     source: dict[str, str | None]
     embedding: Embedding | None = None
+    reranking: Reranking | None = None
     engine: Engine | None = None
     calibration: dict[str, Any] | None = None
     late_interaction: LateInteraction | None = None
@@ -234,9 +253,10 @@ def _parse(raw: dict[str, Any]) -> Manifest:
             raw["model"]["vocab_size"],
             values["limits"].max_sequence_length,
         )
-    if raw["task"] == "sentence-similarity" or raw["embedding"] is not None:
+    if raw["task"] == "sentence-similarity":
         values["embedding"] = _embedding(raw["embedding"])
-        _natural("the width of an embedding", values["outputs"][0].shape[-1], 1)
+    if raw["reranking"] is not None:
+        values["reranking"] = _reranking(raw["reranking"])
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     columns = values["outputs"][0].shape[-1]
@@ -255,18 +275,28 @@ def _parse(raw: dict[str, Any]) -> Manifest:
 
 def _embedding(entry: dict[str, Any]) -> Embedding:
     embedding = Embedding(**{key.name: entry[key.name] for key in fields(Embedding)})
-    texts = (*embedding.prompts, *embedding.prompts.values())
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"embedding.prompts is {embedding.prompts!r}")
-    if embedding.default_prompt not in (None, *embedding.prompts):
-        raise ValueError(f"embedding.default_prompt is {embedding.default_prompt!r}")
+    _check_prompts("embedding", embedding)
     if embedding.similarity not in SIMILARITIES:
         raise ValueError(f"embedding.similarity is {embedding.similarity!r}")
-    if not isinstance(embedding.normalized, bool):
-        raise ValueError(f"embedding.normalized is {embedding.normalized!r}")
     if embedding.dimensions is not None:
         _natural("embedding.dimensions", embedding.dimensions, 1)
     return embedding
+
+
+def _reranking(entry: dict[str, Any]) -> Reranking:
+    reranking = Reranking(**{key.name: entry[key.name] for key in fields(Reranking)})
+    _check_prompts("reranking", reranking)
+    if reranking.activation not in ACTIVATIONS:
+        raise ValueError(f"reranking.activation is {reranking.activation!r}")
+    return reranking
+
+
+def _check_prompts(what: str, settings: Embedding | Reranking) -> None:
+    texts = (*settings.prompts, *settings.prompts.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{what}.prompts is {settings.prompts!r}")
+    if settings.default_prompt not in (None, *settings.prompts):
+        raise ValueError(f"{what}.default_prompt is {settings.default_prompt!r}")
 
 
 def _engine(

@@ -116,11 +116,10 @@ class Model:
             sequences: one list or array of token ids each, special tokens included.
 
         Returns:
-            For each sequence an array, float32: feature-extraction [length, hidden];
-            sentence-similarity [dim]; fill-mask [masks in the sequence, vocab];
-            text-classification [labels]; token-classification [length, labels]; sparse-embedding
-            [vocab]; multi-vector [length, dim]. For question-answering, which has two outputs, a
-            dict of arrays by name: start_logits [length] and end_logits [length].
+            For each sequence an array, float32: feature-extraction [length, hidden]; fill-mask
+            [masks in the sequence, vocab]; text-classification [labels]; token-classification
+            [length, labels]. For question-answering, which has two outputs, a dict of arrays by
+            name: start_logits [length] and end_logits [length].
 
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
@@ -146,10 +145,9 @@ class Model:
                 the rows that hold the mask token.
 
         Returns:
-            The graph's output as it is, float32: last_hidden_state [tokens, hidden], embedding
-            [sequences, dim], logits [masks, vocab], [sequences, labels] or [tokens, labels],
-            weights [sequences, vocab], or token_embeddings [tokens, dim]; for question-answering a
-            dict of start_logits [tokens] and end_logits [tokens].
+            The graph's output as it is, float32: last_hidden_state [tokens, hidden], logits [masks,
+            vocab], [sequences, labels] or [tokens, labels]; for question-answering a dict of
+            start_logits [tokens] and end_logits [tokens].
 
         Raises:
             InputError: arrays that break the contract above.
@@ -303,35 +301,19 @@ class Model:
 
     @overload
     def embed_sparse(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self,
-        texts: str,
-        *,
-        prompt: str | None = ...,
-        top_k: int | None = ...,
-        truncate: bool = ...,
+        self, texts: str, *, top_k: int | None = ..., truncate: bool = ...
     ) -> sparse_embedding.SparseEmbedding: ...
     @overload
     def embed_sparse(
-        self,
-        texts: Sequence[Text],
-        *,
-        prompt: str | None = ...,
-        top_k: int | None = ...,
-        truncate: bool = ...,
+        self, texts: Sequence[Text], *, top_k: int | None = ..., truncate: bool = ...
     ) -> list[sparse_embedding.SparseEmbedding]: ...
     def embed_sparse(
-        self,
-        texts: str | Sequence[Text],
-        *,
-        prompt: str | None = None,
-        top_k: int | None = None,
-        truncate: bool = False,
+        self, texts: str | Sequence[Text], *, top_k: int | None = None, truncate: bool = False
     ) -> Any:
         """Embed texts as weights of the tokens of the vocabulary (SPLADE).
 
         Args:
             texts: one text or several.
-            prompt: as in :meth:`embed`.
             top_k: keep this many weights of each, the largest; None: all that are not zero.
             truncate: cut a text that is too long instead of raising.
 
@@ -346,7 +328,7 @@ class Model:
         return _answer(
             texts,
             lambda several: sparse_embedding.embed_sparse(
-                self._runner, several, prompt=prompt, top_k=top_k, truncate=truncate
+                self._runner, several, top_k=top_k, truncate=truncate
             ),
         )
 
@@ -401,6 +383,7 @@ class Model:
         documents: Sequence[str],
         *,
         top_k: int | None = None,
+        prompt: str | None = None,
         truncate: bool = False,
     ) -> list[ranking.RankResult]:
         """Rank documents for a query.
@@ -409,17 +392,24 @@ class Model:
             query: what is searched for.
             documents: the candidates.
             top_k: how many to return; None: all.
-            truncate: cut a text that is too long instead of raising.
+            prompt: of a reranker, what is put in front of the query: a name of the checkpoint's,
+                or the text itself; None: the checkpoint's default.
+            truncate: cut a text that is too long instead of raising; a pair, the longer of both.
 
         Returns:
-            The documents with their scores, best first. The score of a multi-vector bundle is
-            MaxSim: the sum (or where the checkpoint says so the mean) over the query's vectors of
-            the largest product with one of the document's.
+            The documents with their scores, best first. The score of a text-classification bundle
+            with one label (a reranker) is its logit after the activation that the checkpoint names,
+            or a sigmoid, as CrossEncoder of sentence-transformers has it. That of a multi-vector
+            bundle is MaxSim: the sum (or where the checkpoint says so the mean) over the query's
+            vectors of the largest product with one of the document's.
 
         Raises:
-            InputError: a bundle of a task that ranks nothing; a text too long.
+            InputError: a bundle of a task that ranks nothing, or with several labels; an unknown
+                prompt; a text too long.
         """
-        return ranking.rerank(self._runner, query, documents, top_k=top_k, truncate=truncate)
+        return ranking.rerank(
+            self._runner, query, documents, top_k=top_k, prompt=prompt, truncate=truncate
+        )
 
     @overload
     def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
-from ..manifest import Embedding, Manifest
+from ..manifest import Embedding, Manifest, Reranking
 from ..packing import Int32Array
 from ..progress import progress_bar
 from ..runner import Runner
@@ -87,19 +87,19 @@ def settle(
     )
 
 
-def settle_prompt(prompt: str | None, embedding: Embedding | None) -> str:
+def settle_prompt(prompt: str | None, settings: Embedding | Reranking | None) -> str:
     """What is put in front of each text.
 
     Args:
         prompt: a name of the checkpoint's or the text itself; None: the checkpoint's default.
-        embedding: the manifest's.
+        settings: the manifest's; None: it has none.
 
     Raises:
         InputError: a word that looks like a name, and is none of the checkpoint's.
     """
-    known = embedding.prompts if embedding else {}
+    known = settings.prompts if settings else {}
     if prompt is None:
-        return known[embedding.default_prompt] if embedding and embedding.default_prompt else ""
+        return known[settings.default_prompt] if settings and settings.default_prompt else ""
     if prompt in known:
         return known[prompt]
     if re.fullmatch(r"[\w-]+", prompt):
@@ -125,7 +125,7 @@ def embed(
 ) -> NDArray[Any]:
     """Compute :meth:`mbert.Model.embed` for several texts; messages number them from ``first``."""
     windows = runner.windows(
-        [after_prompt(options.prompt, text) for text in texts],
+        [_after(options.prompt, text) for text in texts],
         overflow=options.overflow,
         stride=options.stride,
         first=first,
@@ -149,7 +149,7 @@ def embed(
     return quantized(kept, options.output, options.ranges)
 
 
-def after_prompt(prompt: str, text: Text) -> Text:
+def _after(prompt: str, text: Text) -> Text:
     """The text with the prompt in front of it; of a pair, in front of the first."""
     if not prompt:
         return text

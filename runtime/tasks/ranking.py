@@ -11,7 +11,7 @@ import numpy as np
 from mbert.errors import InputError
 
 from ..runner import Runner
-from . import multi_vector
+from . import cross_encoder, multi_vector
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,35 @@ class RankResult:
 
 
 # What scores the documents of a query, [documents], for each task that does.
-_SCORES: dict[str, Callable[..., Any]] = {"multi-vector": multi_vector.scores}
+_SCORES: dict[str, Callable[..., Any]] = {
+    "text-classification": cross_encoder.scores,
+    "multi-vector": multi_vector.scores,
+}
 
 
 def rerank(
-    runner: Runner, query: str, documents: Sequence[str], *, top_k: int | None, truncate: bool
+    runner: Runner,
+    query: str,
+    documents: Sequence[str],
+    *,
+    top_k: int | None,
+    prompt: str | None,
+    truncate: bool,
 ) -> list[RankResult]:
     """Compute :meth:`mbert.Model.rerank`."""
     runner.need(tuple(_SCORES), "rerank")
+    task = runner.manifest.task
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    if not isinstance(query, str):
+        raise InputError(f"query is a {type(query).__name__}; expected a string.")
     if isinstance(documents, str):
         raise InputError("documents is a string; expected a list of them.")
-    scores = _SCORES[runner.manifest.task](runner, query, documents, truncate=truncate)
+    options: dict[str, Any] = {"truncate": truncate}
+    if prompt is not None:
+        if task != "text-classification":
+            raise InputError(f"prompt is for rerankers; what {task} puts in front is settled.")
+        options["prompt"] = prompt
+    scores = _SCORES[task](runner, query, documents, **options)
     order = np.argsort(-scores, kind="stable")[:top_k]
     return [RankResult(int(i), float(scores[i]), documents[i]) for i in order]

@@ -177,9 +177,9 @@ def test_windows_are_packed_together(reader: mbert.Model, monkeypatch: pytest.Mo
     calls = []
     compute = runner_module.Runner.compute
 
-    def counted(self: Any, *arguments: Any) -> Any:
-        calls.append(arguments)
-        return compute(self, *arguments)
+    def counted(self: Any, ids: Any, offsets: Any, *more: Any, **named: Any) -> Any:
+        calls.append((ids, offsets))
+        return compute(self, ids, offsets, *more, **named)
 
     monkeypatch.setattr(runner_module.Runner, "compute", counted)
     reader.answer(["Who?", "What is it?", "Where is the mill?"], CONTEXT, window=64)
