@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from mbert.errors import CheckpointError
 
+from .chain import check_transformer
 from .config import ModelConfig
 from .heads import FillMask
 from .modules import MODULES, TRANSFORMER, ModuleSpec
@@ -90,12 +92,12 @@ class SparseEmbedding(FillMask):
 
 
 def _check_transformer(spec: ModuleSpec) -> None:
-    """Refuse a first module whose output is not the logits of fill-mask."""
-    if spec.kind == f"MLM{TRANSFORMER}":
-        return
-    task = spec.text("transformer_task", "feature-extraction")
-    if spec.kind != TRANSFORMER or task != "fill-mask":
-        raise CheckpointError(
-            f"{MODULES}: {spec.kind} for {task} is before {SPLADE_POOLING}; expected "
-            f"MLM{TRANSFORMER}, or {TRANSFORMER} with the transformer_task fill-mask."
-        )
+    """Refuse a first module that is more than the logits of fill-mask on a text's tokens."""
+    is_older = spec.kind == f"MLM{TRANSFORMER}"
+    task = spec.text("transformer_task", "fill-mask" if is_older else "feature-extraction")
+    if task != "fill-mask":
+        raise spec.unsuited("transformer_task", f"fill-mask before {SPLADE_POOLING}")
+    kind = TRANSFORMER if is_older else spec.kind
+    check_transformer(
+        replace(spec, kind=kind, settings={**spec.settings, "transformer_task": None})
+    )

@@ -13,6 +13,7 @@ import click
 from mbert.errors import MbertError
 
 from .bundle import open_bundle
+from .late_interaction import ROLES, LateInteraction
 from .manifest import Engine, Manifest, TensorSpec
 
 Row = tuple[str, str]
@@ -74,6 +75,8 @@ def _details(manifest: Manifest) -> Iterator[Row]:
         yield "labels", f"{len(manifest.labels)}: {names}{more}"
     if manifest.problem_type is not None:
         yield "problem type", manifest.problem_type
+    if manifest.late_interaction is not None:
+        yield from _roles(manifest.late_interaction)
     if manifest.special_tokens:
         ids = (f"{role} {token_id}" for role, token_id in manifest.special_tokens.items())
         yield "special tokens", ", ".join(ids)
@@ -86,6 +89,22 @@ def _details(manifest: Manifest) -> Iterator[Row]:
     yield "written by", f"mbert {manifest.mbert_version}, format {manifest.format_version}"
     for name, entry in sorted(manifest.files.items()):
         yield "file", f"{name} {_megabytes(entry.size)}"
+
+
+def _roles(settings: LateInteraction) -> Iterator[Row]:
+    for role in ROLES:
+        terms = getattr(settings, role)
+        words = [f"up to {terms.length} tokens"]
+        if terms.prompt:
+            words.append(f"after the prompt {terms.prompt!r}")
+        if terms.prefix is not None:
+            words.append(f"prefix {terms.prefix}")
+        if terms.skipped:
+            words.append(f"{len(terms.skipped)} tokens skipped")
+        if role == "query" and settings.expansion is not None:
+            seen = "" if settings.expansion.attended else ", not attended to"
+            words.append(f"expanded to {settings.expansion.length}{seen}")
+        yield role, ", ".join(words)
 
 
 def _errors(

@@ -266,6 +266,19 @@ def test_a_damaged_manifest_is_refused(
         mbert.load(edited(bundles["unseen"], late_interaction=entry))
 
 
+def test_inspection_tells_the_roles(bundles: dict[str, Path]) -> None:
+    def inspect(name: str) -> dict[str, str]:
+        result = CliRunner().invoke(main, ["inspect", str(bundles[name])])
+        assert result.exit_code == 0, result.output
+        rows = (line.split(None, 1) for line in result.stdout.splitlines())
+        return {row[0]: row[1] for row in rows if row[0] in ROLES}
+
+    shown = inspect("unseen")
+    assert shown["query"].endswith("expanded to 40, not attended to")
+    assert shown["document"].startswith("up to 300 tokens, prefix")
+    assert inspect("attended")["query"].startswith("up to 24 tokens, after the prompt '[Q] '")
+
+
 def test_the_command_prints_them(bundles: dict[str, Path], model: mbert.Model) -> None:
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(main, ["run", str(bundles["unseen"]), *arguments])
