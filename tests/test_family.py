@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 import mbert
 from mbert.export import verify as verify_module
 from support.family import FAMILY, TEXTS, make_member
 
 ENCODERS = [name for name, member in FAMILY.items() if not member.modules]
+COLBERT = [name for name, member in FAMILY.items() if member.settings]
+EMBEDDERS = [name for name in FAMILY if name not in (*ENCODERS, *COLBERT)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,29 @@ def test_masks_are_filled_as_by_the_pipeline(name: str, tmp_path: Path) -> None:
             assert [c.token for c in candidates] == [r["token_str"] for r in right]
             scores = [r["score"] for r in right]
             np.testing.assert_allclose([c.score for c in candidates], scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_texts_are_embedded_as_by_sentence_transformers(name: str, tmp_path: Path) -> None:
+    checkpoint = make_member(tmp_path / name, name)
+    oracle = SentenceTransformer(str(checkpoint), device="cpu")
+    mbert.convert(checkpoint, tmp_path / "bundle")
+    with mbert.load(tmp_path / "bundle") as model:
+        assert model.info.task == "sentence-similarity"
+        found = model.embed(TEXTS)
+    np.testing.assert_allclose(found, oracle.encode(list(TEXTS)), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", COLBERT)
+def test_tokens_are_embedded_as_by_the_multi_vector_encoder(name: str, tmp_path: Path) -> None:
+    checkpoint = make_member(tmp_path / name, name)
+    oracle = MultiVectorEncoder(str(checkpoint), device="cpu")
+    mbert.convert(checkpoint, tmp_path / "bundle")
+    texts = list(TEXTS)
+    with mbert.load(tmp_path / "bundle") as model:
+        assert model.info.task == "multi-vector"
+        queries = model.embed_multi(texts, role="query", truncate=True)
+        documents = model.embed_multi(texts, role="document", truncate=True)
+    expected = [*oracle.encode_query(texts), *oracle.encode_document(texts)]
+    for vectors, right in zip([*queries, *documents], expected, strict=True):
+        np.testing.assert_allclose(vectors, np.asarray(right), atol=1e-4)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -23,6 +25,7 @@ from tokenizers import (
 )
 
 from support.checkpoints import make_checkpoint, to_legacy
+from support.sentence import write_modules
 from support.text import SENTENCES, add_tokenizer
 
 TEXTS = (
@@ -82,19 +85,14 @@ _NORMALIZE: tuple[str, dict[str, Any]] = ("Normalize", {})
 FAMILY = {
     "ModernBERT-base": Member((22, 768, 12, 1152)),
     "ModernBERT-large": Member((28, 1024, 16, 2624)),
-    # 32m, 68m and 150m are of the same kind as 17m.
+    # 32m, 68m and 150m are of the kind of 17m, 400m is of the shape of ModernBERT-large.
     "ettin-encoder-17m": Member((7, 256, 4, 384), **_ETTIN),  # type: ignore[arg-type]
-    "ettin-encoder-400m": Member((28, 1024, 16, 2624), **_ETTIN),  # type: ignore[arg-type]
     "ettin-encoder-1b": Member((28, 1792, 28, 3840), **_ETTIN),  # type: ignore[arg-type]
-    "mmBERT-small": Member((22, 384, 6, 1152), **_MMBERT),
     "mmBERT-base": Member((22, 768, 12, 1152), **_MMBERT),
     "gte-modernbert-base": Member((22, 768, 12, 1152), modules=(_CLS,)),
     "modernbert-embed-base": Member((22, 768, 12, 1152), modules=(_MEAN, _NORMALIZE)),
     "granite-embedding-english-r2": Member(
         (22, 768, 12, 1152), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
-    ),
-    "granite-embedding-small-english-r2": Member(
-        (12, 384, 12, 1536), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
     ),
     "granite-embedding-97m-multilingual-r2": Member(
         (12, 384, 12, 1536),
@@ -130,7 +128,37 @@ def make_member(folder: Path, name: str) -> Path:
     make_checkpoint(folder, task, **{**config, **member.config, "rope_parameters": rope})
     to_legacy(folder)
     (add_tokenizer if member.tokenizer == "bytes" else add_gemma_tokenizer)(folder)
+    if member.modules:
+        width = member.scaled["hidden_size"]
+        _write_modules(folder, member, width)
     return folder
+
+
+def _write_modules(folder: Path, member: Member, width: int) -> None:
+    own = {
+        "Pooling": {"word_embedding_dimension": width},
+        "pylate.models.Dense.Dense": {
+            "in_features": width,
+            "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
+    }
+    settings = {kind: {**own.get(kind, {}), **rest} for kind, rest in member.modules}
+    write_modules(folder, "Transformer", *settings, **settings)
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({"max_seq_length": 8192, "do_lower_case": False}))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(member.settings))
+    prefixes = [str(text) for key, text in member.settings.items() if key.endswith("_prefix")]
+    if prefixes:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.add_tokens(prefixes)
+        tokenizer.save(str(folder / "tokenizer.json"))
+    for i, (kind, rest) in enumerate(member.modules, 1):
+        if kind.endswith("Dense"):
+            torch.manual_seed(0)
+            weight = torch.randn(rest["out_features"], width) / width**0.5
+            target = folder / f"{i}_Dense" / "model.safetensors"
+            save_file({"linear.weight": weight}, target)
 
 
 def add_gemma_tokenizer(folder: Path, vocab_size: int = 500) -> Path:
