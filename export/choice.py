@@ -78,12 +78,16 @@ def choose(
 def _choose_cpu(backend: str, precision: str) -> Choice:
     if backend not in ("auto", "onnxruntime"):
         raise ExportError(f"The backend {backend} is for GPUs. Name one with --gpu.")
-    if precision not in ("auto", "fp32"):
-        raise ExportError(f"On the CPU the precision is fp32; {precision} is for GPUs (--gpu).")
+    if precision not in ("auto", "fp32", "int8"):
+        raise ExportError(
+            f"On the CPU the precision is fp32 or int8; {precision} is for GPUs (--gpu)."
+        )
     return Choice(None, "onnxruntime", False)
 
 
 def _choose_gpu(target: Target, here: Device | None, backend: str, precision: str) -> Choice:
+    if precision == "int8":
+        raise ExportError("int8 is for CPUs (--cpu). On a GPU the precision is fp16, bf16 or fp32.")
     if precision == "bf16" and not target.has_bfloat16:
         raise ExportError(
             f"{target.name} (compute capability {target.compute_capability}) has no bfloat16; "

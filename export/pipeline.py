@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,20 @@ from .engine import build, plan_engine
 from .graph import write_graph
 from .inputs import extra_inputs
 from .late_interaction import resolve
-from .precision import Calibration, against_float16, calibrate, cast
+from .precision import against_float16, calibrate, cast
+from .quantize import quantize, sample_activations
+from .sample import Sample, read_sample
 from .tokenizer import complete_tokenizer, special_tokens
-from .verify import Reference, awkward_batch, make_reference, run_in, run_on_gpu, verify
+from .verify import (
+    Reduce,
+    Reference,
+    awkward_batch,
+    check_cosines,
+    make_reference,
+    run_in,
+    run_on_gpu,
+    verify,
+)
 
 # Called with the name of each step; the step runs inside what it returns.
 Progress = Callable[[str], AbstractContextManager[object]]
@@ -78,16 +90,16 @@ def convert(
         output: the bundle folder to write; complete or absent afterwards.
         gpu: the name of a GPU (``mbert-export --list-gpus``); None: the CPU.
         backend: "onnxruntime", "tensorrt", "tensorrt-rtx", or "auto".
-        precision: "fp32", "fp16" or "bf16" (GPUs), or "auto": fp32 on the CPU, on a GPU fp16
-            where the activations fit and else bf16.
+        precision: "fp32", "int8" (CPUs), "fp16" or "bf16" (GPUs), or "auto": fp32 on the CPU, on a
+            GPU fp16 where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
         task: one of :data:`mbert.model.TASKS`; None: what the checkpoint was saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
         max_sequence_length: in tokens; None: what the checkpoint was trained for, or where a
             sentence-transformers folder says that texts are cut.
-        calibration: a file with one text a line, on which fp16 is checked for overflow; None: a
-            built-in sample.
+        calibration: a file with one text a line, on which fp16 is checked for overflow and int8
+            finds its large channels; None: a built-in sample.
         revision: branch, tag or commit of a hub id.
         force: replace an existing bundle.
         progress: called with the name of each step; returns a context manager around it.
@@ -109,8 +121,11 @@ def convert(
     destination = Path(output)
     check_destination(destination, force)
     choice = choose(gpu, backend, precision, hardware_compatibility)
-    if calibration is not None and choice.target is None:
-        raise ExportError("Calibration is for float16 on GPUs. Name one with --gpu.")
+    reduced = choice.target is not None or precision == "int8"
+    if calibration is not None and not reduced:
+        raise ExportError(
+            "Calibration is for reduced precision. Name a GPU with --gpu, or use --precision int8."
+        )
     for reason in choice.reasons:
         say(reason)
     with step("read the checkpoint"):
@@ -127,17 +142,29 @@ def convert(
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = source.load_model(chosen)
         _check_inputs(model, choice)
-    measured: Calibration | None = None
+    record_of_calibration: dict[str, Any] | None = None
     settled = "fp32"
-    if choice.target is not None:
+    reduce: Reduce | None = None
+    if reduced:
         with step("measure the activations"):
-            measured = _calibrate(model, source, limits, calibration)
-        against = against_float16(measured, model)
-        settled, why = choose_precision(precision, choice, against)
-        if why is not None:
-            say(why)
+            sample = _sample(source, limits, calibration)
+            if choice.target is None:
+                settled = precision
+                reduce = partial(
+                    quantize, config=source.config, activations=sample_activations(model, sample)
+                )
+                record_of_calibration = {"text": sample.name, "tokens": sample.tokens}
+            else:
+                measured = calibrate(model, sample, source.config.vocab_size)
+                record_of_calibration = measured.record()
+                against = against_float16(measured, model)
+                settled, why = choose_precision(precision, choice, against)
+                if why is not None:
+                    say(why)
     with step("run PyTorch"):
-        reference = _reference(model, chosen, source.config, limits, settled)
+        reference = _reference(model, chosen, source.config, limits, settled, reduce)
+        if settled == "int8":
+            check_cosines(reference)
     with bundle_folder(destination, force) as folder:
         with step("write the model"):
             graph = write_graph(model, chosen, choice, folder)
@@ -181,7 +208,7 @@ def convert(
                 "license": license_of(source.folder),
             },
             engine=engine,
-            calibration=measured.record() if measured else None,
+            calibration=record_of_calibration,
             late_interaction=late_interaction,
             **of_task,
         )
@@ -194,24 +221,27 @@ def convert(
     return manifest
 
 
-def _calibrate(
-    model: nn.Module,
-    source: Checkpoint,
-    limits: Limits,
-    calibration: str | os.PathLike[str] | None,
-) -> Calibration:
+def _sample(
+    source: Checkpoint, limits: Limits, calibration: str | os.PathLike[str] | None
+) -> Sample:
     tokenizer = source.folder / TOKENIZER
     text = Path(calibration) if calibration is not None else None
     found = tokenizer if tokenizer.exists() else None
-    return calibrate(model, found, limits, source.config.vocab_size, text)
+    return read_sample(found, limits, source.config.vocab_size, text)
 
 
 def _reference(
-    model: nn.Module, task: str, config: ModelConfig, limits: Limits, precision: str
+    model: nn.Module,
+    task: str,
+    config: ModelConfig,
+    limits: Limits,
+    precision: str,
+    reduce: Reduce | None,
 ) -> Reference:
     inputs = awkward_batch(model, config, limits.max_sequence_length)
     # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
-    return make_reference(model, task, inputs, "fp32" if precision == "bf16" else precision)
+    judged_as = "fp32" if precision == "bf16" else precision
+    return make_reference(model, task, inputs, judged_as, reduce)
 
 
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:

@@ -9,30 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mbert.errors import ExportError
 from mbert.model.chain import Step
 from mbert.model.encoder import Attention, Layer
-from mbert.runtime.manifest import Limits
-from mbert.runtime.tokenization import Tokenizer
 
 from .inputs import make_batch
+from .sample import Sample
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FLOAT16_LARGEST = float(torch.finfo(torch.float16).max)
 # Text that was not seen may reach further than the text that was.
 HEADROOM = 2.0
-# The longest sequence that is tried, and those of random ids, where there is no tokenizer.
-_LONGEST = 1024
-_RANDOM_LENGTHS = (8, 64, 256, _LONGEST)
 
 
 def cast(model: nn.Module, precision: str) -> None:
@@ -86,63 +78,15 @@ class Calibration:
         }
 
 
-def calibrate(
-    model: nn.Module, tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
-) -> Calibration:
-    """Run text through ``model`` (float32) and record what its layers reach.
-
-    Args:
-        model: of any task.
-        tokenizer: the checkpoint's ``tokenizer.json``; without one, random ids stand for text.
-        limits: the longest sequence.
-        vocab_size: of the model.
-        text: UTF-8, one text a line; None: a small sample of languages, code and noise.
-
-    Raises:
-        ExportError: ``text`` cannot be read, is empty, or there is no tokenizer for it.
-    """
-    sequences, name = _sequences(tokenizer, limits, vocab_size, text)
+def calibrate(model: nn.Module, sample: Sample, vocab_size: int) -> Calibration:
+    """Run ``sample`` through ``model`` (float32, of any task) and record what its layers reach."""
     maxima: dict[str, float] = {}
     with _recording(model, maxima), torch.inference_mode():
-        for ids in sequences:
+        for ids in sample.sequences:
             batch = make_batch(model, (ids.size,), vocab_size, np.random.default_rng(0))
             batch["input_ids"][: ids.size] = ids  # behind them there may be others
             model(**{name: torch.from_numpy(array) for name, array in batch.items()})
-    return Calibration(name, sum(ids.size for ids in sequences), maxima)
-
-
-def _sequences(
-    tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
-) -> tuple[list[NDArray[np.int32]], str]:
-    longest = min(_LONGEST, limits.max_sequence_length)
-    if tokenizer is None:
-        if text is not None:
-            raise ExportError(
-                f"{text} cannot be used for calibration: the checkpoint has no tokenizer.json."
-            )
-        generator = np.random.default_rng(0)
-        lengths = [min(length, longest) for length in _RANDOM_LENGTHS]
-        ids = [generator.integers(0, vocab_size, n, dtype=np.int32) for n in lengths]
-        return ids, "random token ids"
-    lines = _lines(text)
-    encoded = Tokenizer(tokenizer, limits).encode(lines, truncate=True)
-    # Short ones, as they are, and a long one: attention to much else changes what is reached.
-    joined = np.concatenate(encoded)[:longest]
-    return [*encoded, joined], f"{text.name}" if text else "the built-in sample"
-
-
-def _lines(text: Path | None) -> list[str]:
-    if text is None:
-        contents = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
-    else:
-        try:
-            contents = text.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ExportError(f"The calibration text {text} cannot be read: {error}.") from error
-    lines = [line for line in contents.splitlines() if line.strip()]
-    if not lines:
-        raise ExportError(f"The calibration text {text} is empty. Give one text a line.")
-    return lines
+    return Calibration(sample.name, sample.tokens, maxima)
 
 
 @contextmanager

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-# Importing the module registers the operators with PyTorch.
+# Importing the modules registers the operators with PyTorch.
 from mbert.model.ops import POOLING_MODES
+from mbert.model.quantized import ACTIVATION_CODES
 from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
 from .inputs import SYMBOLS, make_batch
-from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body, register_schemas
+from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_bodies, register_schemas
 
 _DTYPE_NAMES = {
     ir.DataType.FLOAT: "float32",
@@ -83,8 +84,8 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
 
 def attach_functions(model: ir.Model) -> None:
     """Give ``model`` the bodies of mbert's operators, for runtimes that have no kernel."""
-    for operator in operators_used(model):
-        function = ir.from_proto(function_body(operator, model.opset_imports[""]))
+    for body in function_bodies(operators_used(model), model.opset_imports[""]):
+        function = ir.from_proto(body)
         model.functions[function.identifier()] = function
 
 
@@ -120,10 +121,54 @@ def _translations() -> dict[Any, Any]:
     def pooling(hidden: Any, cu_seqlens: Any, mode: str) -> Any:
         return domain.VarlenPooling(hidden, cu_seqlens, mode=POOLING_MODES[mode])
 
+    def linear(x: Any, weight: Any, scale: Any, bias: Any) -> Any:
+        return domain.QuantizedLinear(x, weight, scale, bias)
+
+    def residual_linear(x: Any, weight: Any, scale: Any, bias: Any, residual: Any) -> Any:
+        return domain.QuantizedResidualLinear(x, weight, scale, bias, residual)
+
+    def norm_linear(
+        x: Any,
+        norm_weight: Any,
+        norm_bias: Any,
+        weight: Any,
+        scale: Any,
+        bias: Any,
+        epsilon: float,
+    ) -> Any:
+        return domain.QuantizedNormLinear(
+            x, norm_weight, norm_bias, weight, scale, bias, epsilon=epsilon
+        )
+
+    def norm_gated_linear(
+        x: Any,
+        norm_weight: Any,
+        norm_bias: Any,
+        weight: Any,
+        scale: Any,
+        bias: Any,
+        epsilon: float,
+        activation: str,
+    ) -> Any:
+        return domain.QuantizedNormGatedLinear(
+            x,
+            norm_weight,
+            norm_bias,
+            weight,
+            scale,
+            bias,
+            epsilon=epsilon,
+            activation=ACTIVATION_CODES[activation],
+        )
+
     operators = torch.ops.mbert
     return {
         operators.varlen_attention.default: attention,
         operators.varlen_pooling.default: pooling,
+        operators.quantized_linear.default: linear,
+        operators.quantized_residual_linear.default: residual_linear,
+        operators.quantized_norm_linear.default: norm_linear,
+        operators.quantized_norm_gated_linear.default: norm_gated_linear,
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,7 +27,17 @@ from mbert.steps import Steps
 
 from .inputs import make_batch
 from .pipeline import Progress, shape_of
-from .verify import FACTORS, SEED, awkward_batch, beyond_tolerance, compare, make_reference
+from .quantize import quantize, sample_activations
+from .sample import Sample
+from .verify import (
+    FACTORS,
+    SEED,
+    Reduce,
+    awkward_batch,
+    beyond_tolerance,
+    compare,
+    make_reference,
+)
 
 # Tokens that PyTorch computes at a time: float64 takes twice the memory of the run itself.
 _TOKENS = 2048
@@ -124,7 +135,8 @@ def verify_bundle(
             sequences = _sequences(opened, texts)
         with step("compare"):
             for model, inputs in _batches(source, opened, sequences):
-                reference = make_reference(model, manifest.task, inputs, manifest.precision)
+                reduce = _quantizer(model, source, inputs) if manifest.precision == "int8" else None
+                reference = make_reference(model, manifest.task, inputs, manifest.precision, reduce)
                 records.append(compare({manifest.backend: lambda: session.run}, reference))
     finally:
         session.close()
@@ -191,6 +203,16 @@ def _batches(
         inputs = make_batch(model, lengths, vocab_size, np.random.default_rng(SEED))
         inputs["input_ids"][: batch.input_ids.size] = batch.input_ids
         yield model, inputs
+
+
+def _quantizer(
+    model: nn.Module, source: Checkpoint, inputs: dict[str, NDArray[np.int32]]
+) -> Reduce:
+    """Quantize as an export does, calibrated on the batch itself: what 8 bits cost on it."""
+    offsets = inputs["cu_seqlens"]
+    sequences = np.split(inputs["input_ids"][: offsets[-1]], offsets[1:-1])
+    activations = sample_activations(model, Sample("the batch", sequences))
+    return partial(quantize, config=source.config, activations=activations)
 
 
 def _worst(records: Sequence[dict[str, Any]], output: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from mbert.errors import BackendError, CheckpointError, ExportError
 from mbert.model import ModelConfig
@@ -28,11 +28,13 @@ from .graph import Graph
 from .inputs import make_batch
 from .precision import cast
 
-# float32 differs by the order of sums alone; in half precision each step rounds.
-FACTORS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
+# float32 differs by the order of sums alone; in reduced precision each step rounds.
+FACTORS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 2.0}
 # Where PyTorch happens to err by next to nothing: a few units in the last place of the largest
 # value are rounding, not drift.
 FLOOR = 1e-6
+# int8 is judged by direction, too: the mean cosine of the last hidden states.
+LEAST_COSINE = 0.999
 SEED = 0
 
 # Around every block and window boundary of the kernels, and one of several blocks.
@@ -42,19 +44,22 @@ Batch = Mapping[str, NDArray[np.int32]]
 Arrays = Sequence[NDArray[Any]]  # the outputs, in the order of the graph
 Run = Callable[[Batch], Arrays]
 Opener = Callable[[], Run]  # loads the model
+Reduce = Callable[[nn.Module], None]  # converts it in place
 
 
 @dataclass(frozen=True)
 class Reference:
     """A packed batch, and what PyTorch makes of it in float64 and in the export's precision.
 
-    ``exact`` and ``own_errors`` go by the names of the outputs, in the order of the graph.
+    ``exact`` and ``own_errors`` go by the names of the outputs, in the order of the graph;
+    ``cosines`` are of the last hidden states of both, for each token.
     """
 
     inputs: dict[str, NDArray[np.int32]]
     exact: dict[str, NDArray[np.float64]]
     precision: str
     own_errors: dict[str, float]
+    cosines: NDArray[np.float64]
 
     @property
     def lengths(self) -> list[int]:
@@ -90,20 +95,28 @@ def awkward_batch(
 
 
 def make_reference(
-    model: nn.Module, task: str, inputs: dict[str, NDArray[np.int32]], precision: str = "fp32"
+    model: nn.Module,
+    task: str,
+    inputs: dict[str, NDArray[np.int32]],
+    precision: str = "fp32",
+    reduce: Reduce | None = None,
 ) -> Reference:
     """Run a packed batch through PyTorch, in float64 and in ``precision``.
 
     The model, of float32, is left in ``precision``: converting it in place needs the memory of one
-    copy only.
+    copy only. ``reduce`` converts it from float64; None: a cast does.
 
     Raises:
         CheckpointError: the weights give values that are not finite.
         ExportError: ``precision`` does.
     """
-    exact = dict(zip(OUTPUTS[task], _run(model.double(), inputs), strict=True))
-    cast(model, precision)
-    own = _run(model, inputs)
+    outputs, exact_hidden = _run_with_hidden(model.double(), inputs)
+    exact = dict(zip(OUTPUTS[task], outputs, strict=True))
+    if reduce is None:
+        cast(model, precision)
+    else:
+        reduce(model)
+    own, hidden = _run_with_hidden(model, inputs)
     if not _finite(exact.values()):
         raise CheckpointError(
             "The checkpoint computes values that are not finite, in PyTorch too: its weights are "
@@ -114,7 +127,43 @@ def make_reference(
             f"In {precision} the model overflows on the batch that verifies it, in PyTorch too. "
             "Export with --precision bf16, or fp32."
         )
-    return Reference(inputs, exact, precision, _errors(own, exact))
+    cosines = _cosines(hidden, exact_hidden)
+    return Reference(inputs, exact, precision, _errors(own, exact), cosines)
+
+
+def check_cosines(reference: Reference) -> None:
+    """Refuse a quantized model whose last hidden states turn too far.
+
+    Raises:
+        ExportError: they do.
+    """
+    mean = float(reference.cosines.mean())
+    if not mean >= LEAST_COSINE:  # also refuses NaN
+        raise ExportError(
+            f"In {reference.precision} the last hidden states turn away from those in float64: "
+            f"the mean cosine is {mean:.5f}, expected at least {LEAST_COSINE}. Export with "
+            "--precision fp32, or give text of your own with --calibration."
+        )
+
+
+def _run_with_hidden(
+    model: nn.Module, batch: Batch
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """The outputs, and what the encoder gave its head: [tokens, hidden]."""
+    hidden: list[Tensor] = []
+    encoder = model.get_submodule("model")
+    handle = encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    try:
+        outputs = _run(model, batch)
+    finally:
+        handle.remove()
+    return outputs, np.asarray(hidden[0].double().numpy())
+
+
+def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    cosines: NDArray[np.float64] = (a * b).sum(-1) / lengths
+    return cosines
 
 
 def _run(model: nn.Module, batch: Batch) -> list[NDArray[np.float64]]:
@@ -217,6 +266,10 @@ def compare(ways: Mapping[str, Opener], reference: Reference) -> dict[str, Any]:
                 "tolerance": reference.tolerance(output),
             }
             for output, own_error in reference.own_errors.items()
+        },
+        "hidden_state_cosine": {
+            "mean": float(reference.cosines.mean()),
+            "smallest": float(reference.cosines.min()),
         },
         "checks": checks,
     }

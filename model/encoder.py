@@ -40,13 +40,29 @@ class Embeddings(nn.Module):
         """Make the modules for ``config``."""
         super().__init__()
         self.vocab_size = config.vocab_size
-        self.tok_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        # May be replaced by a quantized one.
+        self.tok_embeddings: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.norm = layer_norm(config)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """int32 [tokens] -> [tokens, hidden]."""
         # The host refuses ids out of range; device code must not read outside the table either way.
         return self.norm(self.tok_embeddings(input_ids.clamp(0, self.vocab_size - 1)))
+
+
+def attend(
+    qkv: Tensor,
+    cu_seqlens: Tensor,
+    rope: Tensor,
+    how: tuple[int, float, int],
+    expansion: Expansion | None,
+) -> Tensor:
+    """Packed attention, of expansion tokens too; ``how``: num_heads, scale, window."""
+    context = varlen_attention(qkv, cu_seqlens, rope, *how)
+    if expansion is None:
+        return context
+    expanded = expansion.attend(qkv, rope, *how)
+    return torch.cat((context[: qkv.shape[0] - expanded.shape[0]], expanded))
 
 
 class Attention(nn.Module):
@@ -66,13 +82,8 @@ class Attention(nn.Module):
         self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
     ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        qkv = self.Wqkv(x)
         how = (self.num_heads, self.scale, self.window)
-        context = varlen_attention(qkv, cu_seqlens, rope, *how)
-        if expansion is not None:
-            expanded = expansion.attend(qkv, rope, *how)
-            context = torch.cat((context[: x.shape[0] - expanded.shape[0]], expanded))
-        return self.Wo(context)
+        return self.Wo(attend(self.Wqkv(x), cu_seqlens, rope, how, expansion))
 
 
 class Mlp(nn.Module):

@@ -54,7 +54,7 @@ def load_encoder(model: nn.Module, folder: Path) -> None:
             state["decoder.weight"] = embedding
     model.load_state_dict(state, assign=True, strict=False)
     if isinstance(model, FillMask) and tied:
-        model.decoder.weight = model.model.embeddings.tok_embeddings.weight
+        model.decoder.weight = model.get_parameter("model.embeddings.tok_embeddings.weight")
 
 
 def load_module(module: nn.Module, folder: Path) -> None:

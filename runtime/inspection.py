@@ -54,6 +54,12 @@ def summary(manifest: Manifest) -> Iterator[Row]:
     )
     for name, checks in record.get("checks", {}).items():
         yield from _errors(name, record, checks)
+    if manifest.precision == "int8":
+        cosine = record["hidden_state_cosine"]
+        yield (
+            "cosine with float64, hidden states",
+            f"{cosine['mean']:.5f} (smallest {cosine['smallest']:.5f})",
+        )
     for checks in record.get("gpu", {}).get("checks", {}).values():
         yield from _errors("on the GPU", record["gpu"], checks)
     for output, error in record.get("bf16", {}).get("pytorch_error", {}).items():

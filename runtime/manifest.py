@@ -31,10 +31,17 @@ OUTPUTS = {
 # Those whose last output dimension is the labels.
 LABELLED = ("text-classification", "token-classification")
 # Version of each operator's contract that this runtime computes.
-OPERATOR_VERSIONS = {"VarlenAttention": 1, "VarlenPooling": 1}
+OPERATOR_VERSIONS = {
+    "VarlenAttention": 1,
+    "VarlenPooling": 1,
+    "QuantizedLinear": 1,
+    "QuantizedResidualLinear": 1,
+    "QuantizedNormLinear": 1,
+    "QuantizedNormGatedLinear": 1,
+}
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # What a cross encoder makes of its logits; the names are PyTorch's.
 ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU")
@@ -152,9 +159,9 @@ class Manifest:
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
     and its licence, ``embedding`` for sentence-similarity alone, ``reranking`` for
-    text-classification with one label, ``verification`` what was compared
-    at export and the figures, ``calibration`` the largest activations of a reduced precision's
-    export, ``late_interaction`` how queries and documents of a multi-vector bundle become tokens.
+    text-classification with one label, ``verification`` what was compared at export and the
+    figures, ``calibration`` what a reduced precision's export was calibrated on, and what it found,
+    ``late_interaction`` how queries and documents of a multi-vector bundle become tokens.
     """
 
     mbert_version: str

@@ -5,6 +5,7 @@ A runtime that has the kernel registered uses the kernel; any other inlines the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 
 import onnx
@@ -17,7 +18,14 @@ DOMAIN = "mbert"
 OPSET = 18
 # Version of the operators' contract (inputs, attributes, meaning): the domain's opset version.
 OPERATOR_VERSION = 1
-OPERATORS = ("VarlenAttention", "VarlenPooling")
+OPERATORS = (
+    "VarlenAttention",
+    "VarlenPooling",
+    "QuantizedLinear",
+    "QuantizedResidualLinear",
+    "QuantizedNormLinear",
+    "QuantizedNormGatedLinear",
+)
 
 _Input = OpSchema.FormalParameter
 _Attribute = OpSchema.Attribute
@@ -33,6 +41,18 @@ def function_body(operator: str, opset: int = OPSET) -> onnx.FunctionProto:
     body = onnx.parser.parse_function(text)
     body.opset_import[0].version = opset
     return body
+
+
+def function_bodies(operators: Iterable[str], opset: int = OPSET) -> list[onnx.FunctionProto]:
+    """Parse the bodies of ``operators`` and of the operators that these call."""
+    bodies: dict[str, onnx.FunctionProto] = {}
+    wanted = list(operators)
+    while wanted:
+        operator = wanted.pop()
+        if operator not in bodies:
+            bodies[operator] = function_body(operator, opset)
+            wanted += [node.op_type for node in bodies[operator].node if node.domain == DOMAIN]
+    return list(bodies.values())
 
 
 def padded_functions() -> list[onnx.FunctionProto]:
@@ -77,7 +97,49 @@ def register_schemas() -> None:
             type_constraints=[_FLOATS],
             attributes=[_Attribute("mode", integer, "0 to 5: docs/operators.md", required=True)],
         ),
+        *_quantized_schemas(),
     ]
     for schema in schemas:
         if not onnx.defs.has(schema.name, DOMAIN):
             onnx.defs.register_schema(schema)
+
+
+def _quantized_schemas() -> list[OpSchema]:
+    """The forms of the linear layer with 8-bit weights."""
+    float32 = "tensor(float)"
+    x = _Input("x", float32, "[tokens, inputs]")
+    norm = [
+        _Input("norm_weight", float32, "[inputs], of a LayerNorm of x"),
+        _Input("norm_bias", float32, "[inputs]"),
+    ]
+    linear = [
+        _Input("weight", "tensor(uint8)", "[outputs / 16, inputs / 4, 16, 4], around 128"),
+        _Input("weight_scale", float32, "[outputs]"),
+        _Input("bias", float32, "[outputs]"),
+    ]
+    residual = _Input("residual", float32, "[tokens, outputs]")
+    epsilon = _Attribute("epsilon", OpSchema.AttrType.FLOAT, "of the LayerNorm", required=True)
+    activation = _Attribute(
+        "activation",
+        OpSchema.AttrType.INT,
+        "of the values: 0: gelu, 1: silu, 2: relu, 3: gelu_pytorch_tanh",
+        required=True,
+    )
+    forms = {
+        "QuantizedLinear": ([x, *linear], []),
+        "QuantizedResidualLinear": ([x, *linear, residual], []),
+        "QuantizedNormLinear": ([x, *norm, *linear], [epsilon]),
+        "QuantizedNormGatedLinear": ([x, *norm, *linear], [epsilon, activation]),
+    }
+    return [
+        OpSchema(
+            name,
+            DOMAIN,
+            OPERATOR_VERSION,
+            "A linear layer with 8-bit weights on rows that are quantized as they come.",
+            inputs=inputs,
+            outputs=[_Input("y", float32, "[tokens, columns]")],
+            attributes=attributes,
+        )
+        for name, (inputs, attributes) in forms.items()
+    ]

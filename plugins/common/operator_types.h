@@ -33,6 +33,19 @@ inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
   return {};
 }
 
+// The values of the attribute `activation` of QuantizedNormGatedLinear.
+enum class Activation : std::int64_t { kGelu = 0, kSilu = 1, kRelu = 2, kGeluTanh = 3 };
+
+// Sets *activation to the one of that value. Returns an empty string, or else what is wrong.
+inline std::string parse_activation(std::int64_t value, Activation* activation) {
+  if (value < 0 || value > 3) {
+    return "activation is " + std::to_string(value) +
+           "; it has to be 0 (gelu), 1 (silu), 2 (relu) or 3 (gelu_pytorch_tanh)";
+  }
+  *activation = static_cast<Activation>(value);
+  return {};
+}
+
 // The kernels' softmax takes powers of 2 of scores that are scaled by scale * log2(e).
 constexpr float kLog2E = 1.44269504088896340736f;
 

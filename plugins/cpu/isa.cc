@@ -4,18 +4,37 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace mbert::cpu {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kNeon};
+struct Named {
+  Isa isa;
+  const char* name;
+};
+
+// In the order of the enumeration.
+constexpr Named kAll[] = {
+    {Isa::kScalar, "scalar"},          {Isa::kAvx2, "avx2"},
+    {Isa::kAvxVnni, "avx_vnni"},       {Isa::kAvx512, "avx512"},
+    {Isa::kAvx512Vnni, "avx512_vnni"}, {Isa::kNeon, "neon"},
+    {Isa::kNeonDot, "neon_dot"},
+};
 
 #if defined(__x86_64__)
-// Not every compiler's __builtin_cpu_supports knows f16c.
+// Not every compiler's __builtin_cpu_supports knows these.
 bool has_f16c() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
+}
+
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
 }
 #endif
 
@@ -25,39 +44,29 @@ bool supported(Isa isa) {
   __builtin_cpu_init();
   const bool avx2 =
       __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && has_f16c();
+  const bool avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+      __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
   if (isa == Isa::kAvx2) return avx2;
-  if (isa == Isa::kAvx512) {
-    return avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-           __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
-           __builtin_cpu_supports("avx512vl") != 0;
-  }
+  if (isa == Isa::kAvxVnni) return avx2 && has_avx_vnni();
+  if (isa == Isa::kAvx512) return avx512;
+  if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni") != 0;
 #elif defined(__aarch64__)
   // Part of the architecture: no processor is without it.
   if (isa == Isa::kNeon) return true;
+  if (isa == Isa::kNeonDot) return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #endif
   return isa == Isa::kScalar;
 }
 
 }  // namespace
 
-const char* isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx2:
-      return "avx2";
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kNeon:
-      return "neon";
-    case Isa::kScalar:
-      break;
-  }
-  return "scalar";
-}
+const char* isa_name(Isa isa) { return kAll[static_cast<std::size_t>(isa)].name; }
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> result;
-  for (const Isa isa : kAll) {
-    if (supported(isa)) result.push_back(isa);
+  for (const Named& named : kAll) {
+    if (supported(named.isa)) result.push_back(named.isa);
   }
   return result;
 }

@@ -7,8 +7,8 @@
 
 namespace mbert::cpu {
 
-// kScalar is what every processor of the architecture has (on x86-64: SSE2).
-enum class Isa { kScalar, kAvx2, kAvx512, kNeon };
+// From slow to fast. kScalar is what every processor of the architecture has (on x86-64: SSE2).
+enum class Isa { kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kNeon, kNeonDot };
 
 const char* isa_name(Isa isa);
 

@@ -15,15 +15,24 @@ namespace {
 // Far above any model; below it no product of the arithmetic on offsets can overflow.
 constexpr std::int64_t kMaxHeads = std::int64_t{1} << 20;
 
+// An instruction set that adds nothing for floats takes the kernels of the one below it.
 const VarlenAttentionKernels& kernels(Isa isa) {
+  switch (isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return avx512::kVarlenAttention;
-  if (isa == Isa::kAvx2) return avx2::kVarlenAttention;
+    case Isa::kAvx512Vnni:
+    case Isa::kAvx512:
+      return avx512::kVarlenAttention;
+    case Isa::kAvxVnni:
+    case Isa::kAvx2:
+      return avx2::kVarlenAttention;
 #elif defined(__aarch64__)
-  if (isa == Isa::kNeon) return neon::kVarlenAttention;
+    case Isa::kNeonDot:
+    case Isa::kNeon:
+      return neon::kVarlenAttention;
 #endif
-  static_cast<void>(isa);
-  return scalar::kVarlenAttention;
+    default:
+      return scalar::kVarlenAttention;
+  }
 }
 
 // The same for every task, thus not on the stack, which a host program may have made small.

@@ -77,6 +77,22 @@ inline std::vector<std::int64_t> shape_of(const Ort::ConstValue& value, const ch
   return shape;
 }
 
+// Throws if a tensor's shape is not as expected.
+inline void require_shape(const char* name, const std::vector<std::int64_t>& shape,
+                          const std::vector<std::int64_t>& expected) {
+  if (shape == expected) return;
+  const auto text = [](const std::vector<std::int64_t>& dimensions) {
+    std::string result;
+    for (const std::int64_t d : dimensions) {
+      result += (result.empty() ? "" : ", ") + std::to_string(d);
+    }
+    return "[" + result + "]";
+  };
+  throw Ort::Exception("the input '" + std::string(name) + "' is " + text(shape) +
+                           "; it has to be " + text(expected),
+                       ORT_INVALID_ARGUMENT);
+}
+
 // A node of a model: what ONNX Runtime calls to compute it.
 template <typename Kernel>
 struct KernelInstance {

@@ -18,6 +18,7 @@ using OperatorList = std::vector<const OrtCustomOp*>;
 // The operators' own files define these.
 OperatorList varlen_attention_cpu();
 OperatorList varlen_pooling_cpu();
+OperatorList quantized_linear_cpu();
 OperatorList varlen_attention_cuda(const char* provider);
 OperatorList varlen_pooling_cuda(const char* provider);
 
@@ -25,6 +26,11 @@ inline OperatorList joined(const std::vector<OperatorList>& lists) {
   OperatorList all;
   for (const OperatorList& list : lists) all.insert(all.end(), list.begin(), list.end());
   return all;
+}
+
+// On the CPU every library brings all of them.
+inline OperatorList operators_on_cpu() {
+  return joined({varlen_attention_cpu(), varlen_pooling_cpu(), quantized_linear_cpu()});
 }
 
 // Those of this library: all in one, since ONNX Runtime refuses a second library that registers the

@@ -3,6 +3,6 @@
 
 namespace mbert::ort {
 
-OperatorList operators() { return joined({varlen_attention_cpu(), varlen_pooling_cpu()}); }
+OperatorList operators() { return operators_on_cpu(); }
 
 }  // namespace mbert::ort

@@ -5,7 +5,7 @@
 namespace mbert::ort {
 
 OperatorList operators() {
-  return joined({varlen_attention_cpu(), varlen_pooling_cpu(), varlen_attention_cuda(kCudaProvider),
+  return joined({operators_on_cpu(), varlen_attention_cuda(kCudaProvider),
                  varlen_pooling_cuda(kCudaProvider)});
 }
 

@@ -3,6 +3,7 @@
 
 #include "cuda_context.h"
 #include "operators.h"
+#include "scratch.h"
 #include "varlen_attention_op.h"
 
 namespace mbert::ort {

@@ -116,9 +116,10 @@ def test_a_backend_that_is_asked_for_must_be_installed(installed: Any) -> None:
         ("h100", "tensorrt-rtx", "auto", r"9\.0\. Use --backend tensorrt"),
         ("l4", "tensorrt-rtx", "fp32", r"float32\. Use --backend tensorrt"),
         ("l4", "openvino", "auto", "expected one of auto, onnxruntime, tensorrt, tensorrt-rtx"),
-        ("l4", "auto", "fp8", "expected one of auto, fp32, fp16, bf16"),
+        ("l4", "auto", "fp8", "expected one of auto, fp32, fp16, bf16, int8"),
         (None, "tensorrt", "auto", "is for GPUs. Name one with --gpu"),
         (None, "auto", "fp16", "fp16 is for GPUs"),
+        ("l4", "auto", "int8", "int8 is for CPUs"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -33,6 +33,7 @@ from support.text import CLS, MASK, PAD, SEP, UNK
 convert_module: Any = importlib.import_module("mbert.export.pipeline")
 graph_module: Any = importlib.import_module("mbert.export.graph")
 trace_module: Any = importlib.import_module("mbert.export.trace")
+operators_module: Any = importlib.import_module("mbert.export.operators")
 
 TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
 
@@ -378,7 +379,7 @@ def test_a_wrong_function_is_found(
     checkpoint: Path, tmp_path: Path, small_batch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernels are right; only who runs without them would see it."""
-    right = trace_module.function_body
+    right = operators_module.function_body
 
     def wrong(operator: str, opset: int) -> onnx.FunctionProto:
         body = right(operator, opset)
@@ -386,7 +387,7 @@ def test_a_wrong_function_is_found(
         rotation.op_type = "Add"
         return body
 
-    monkeypatch.setattr(trace_module, "function_body", wrong)
+    monkeypatch.setattr(operators_module, "function_body", wrong)
     with pytest.raises(ExportError, match="exported model is wrong: run with functions, "):
         mbert.convert(checkpoint, tmp_path / "bundle")
     assert listed(tmp_path) == []

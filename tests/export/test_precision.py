@@ -10,6 +10,7 @@ import torch
 
 from mbert.errors import ExportError
 from mbert.export.precision import FLOAT16_LARGEST, against_float16, calibrate, cast
+from mbert.export.sample import read_sample
 from mbert.model import open_checkpoint
 from mbert.runtime.manifest import Limits
 
@@ -23,7 +24,7 @@ def model(checkpoint: Path) -> Any:
 
 def measure(model: Any, checkpoint: Path | None, text: Path | None = None) -> Any:
     tokenizer = checkpoint / "tokenizer.json" if checkpoint else None
-    return calibrate(model, tokenizer, LIMITS, 500, text)
+    return calibrate(model, read_sample(tokenizer, LIMITS, 500, text), 500)
 
 
 def test_only_parameters_are_cast(model: Any) -> None:

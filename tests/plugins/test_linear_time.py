@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.isas import ISAS
+from support.isas import FLOAT_ISAS
 from support.native import cmake_build
 
 # Eight times the tokens; the slack is for the two ends of a sequence, whose windows are cut.
@@ -18,7 +18,7 @@ LARGEST_RATIO = 8.4
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts the instructions")
-@pytest.mark.skipif("avx2" not in ISAS, reason="of the kernels, valgrind runs AVX2's")
+@pytest.mark.skipif("avx2" not in FLOAT_ISAS, reason="of the kernels, valgrind runs AVX2's")
 def test_windowed_attention_is_linear_in_tokens() -> None:
     build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="windowed_attention")
     program = build / "tests" / "plugins" / "windowed_attention"

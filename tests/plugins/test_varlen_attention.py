@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from support.attention import judge, pytorch, reference
 from support.cases import CASES, LONG_CASES, Case
-from support.isas import ISAS
+from support.isas import FLOAT_ISAS
 from support.onnx_nodes import attention_model, reduce, run, session
 
 
@@ -21,7 +21,7 @@ def kernel(case: Case, inputs: dict[str, NDArray[Any]], dtype: str = "float32") 
     return run(session(attention_model(case.num_heads, case.scale, case.window, dtype)), inputs)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_float32(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBERT_ISA", isa)
@@ -31,7 +31,7 @@ def test_float32(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not output[sum(case.lengths) :].any()  # slack rows
 
 
-@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "scalar"])
+@pytest.mark.parametrize("isa", [isa for isa in FLOAT_ISAS if isa != "scalar"])
 @pytest.mark.parametrize("case", LONG_CASES, ids=lambda case: case.id)
 def test_float32_long(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBERT_ISA", isa)
@@ -39,7 +39,7 @@ def test_float32_long(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> 
     judge(case, inputs).check(kernel(case, inputs))
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("window", [-1, 0, 1, 64])
 @pytest.mark.parametrize("head_dim", [32, 64, 128])
@@ -61,7 +61,7 @@ def test_pytorch_reference_in_float64_is_exact(case: Case) -> None:
     assert np.allclose(pytorch(case, inputs, torch.float64), exact, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
 @settings(max_examples=25, deadline=None)
 @given(
     before=st.lists(st.integers(0, 150), max_size=4),

@@ -7,14 +7,20 @@ from pathlib import Path
 
 
 def _usable() -> list[str]:
-    if platform.machine() == "aarch64":
-        return ["scalar", "neon"]
     flags = set(Path("/proc/cpuinfo").read_text().split())
+    if platform.machine() == "aarch64":
+        return ["scalar", "neon", *(["neon_dot"] if "asimddp" in flags else [])]
+    avx2 = {"avx2", "fma", "f16c"}
+    avx512 = avx2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
     needed = {
-        "avx2": {"avx2", "fma", "f16c"},
-        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "avx2": avx2,
+        "avx_vnni": avx2 | {"avx_vnni"},
+        "avx512": avx512,
+        "avx512_vnni": avx512 | {"avx512_vnni"},
     }
     return ["scalar", *(isa for isa, names in needed.items() if names <= flags)]
 
 
 ISAS = _usable()
+# Those that have float kernels of their own: the others add integer instructions.
+FLOAT_ISAS = [isa for isa in ISAS if isa in ("scalar", "avx2", "avx512", "neon")]

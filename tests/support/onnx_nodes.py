@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from mbert.export.operators import DOMAIN, OPERATOR_VERSION, OPSET, function_body
+from mbert.export.operators import DOMAIN, OPERATOR_VERSION, OPSET, function_bodies
 from mbert.plugins import onnxruntime_library
 
 TYPES = {
@@ -42,7 +42,7 @@ def node_model(
             helper.make_opsetid("", OPSET),
             helper.make_opsetid(DOMAIN, OPERATOR_VERSION),
         ],
-        functions=[function_body(operator)],
+        functions=function_bodies([operator]),
         ir_version=10,
     )
 

@@ -1,0 +1,193 @@
+"""A model to 8 bits: every linear layer of the encoder, the embedding, and a tied decoder.
+
+Channels that are much larger than their neighbours would take all the steps of a row for
+themselves. They are divided by a factor where they come from, and the weights that they meet are
+multiplied by it (Xiao et al. 2022, SmoothQuant): in a norm's weight, in the rows of V, in the gates
+of GeGLU, where the division costs nothing and changes nothing. How far is chosen for each linear
+layer by the error that it makes on text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mbert.errors import ExportError
+from mbert.model.config import ModelConfig
+from mbert.model.encoder import Encoder, Layer
+from mbert.model.heads import FillMask
+from mbert.model.quantized import (
+    PANEL_OUTPUTS,
+    QuantizedEmbedding,
+    QuantizedLayer,
+    QuantizedLinear,
+    QuantizedWeight,
+    interleave,
+    quantize_rows,
+    quantize_weight,
+)
+
+from .precision import cast
+from .sample import Sample
+
+# How much of the range's unevenness goes from the activations to the weights; 0: nothing.
+_STRENGTHS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+# Rows of activations that a choice is measured on.
+_SAMPLE_ROWS = 256
+
+# For each linear layer: its largest activation by channel, and a sample of its rows.
+Activations = dict[str, tuple[Tensor, Tensor]]
+
+
+def sample_activations(model: nn.Module, sample: Sample) -> Activations:
+    """Run ``sample`` through the encoder of ``model`` (float32) and keep what its layers see."""
+    found: Activations = {}
+    with _recording(model, found, _SAMPLE_ROWS / sample.tokens), torch.inference_mode():
+        for ids in sample.sequences:
+            offsets = torch.tensor([0, ids.size], dtype=torch.int32)
+            _encoder(model)(torch.from_numpy(ids), offsets)
+    return found
+
+
+@contextmanager
+def _recording(model: nn.Module, found: Activations, share: float) -> Iterator[None]:
+    generator = torch.Generator().manual_seed(0)
+
+    def hook(name: str) -> Any:
+        def called(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            (x,) = inputs
+            rows = x[torch.rand(x.shape[0], generator=generator) < share]
+            largest = x.abs().amax(0)
+            if name in found:
+                before, kept = found[name]
+                largest, rows = torch.maximum(largest, before), torch.cat((kept, rows))
+            found[name] = largest, rows
+
+        return called
+
+    handles = [
+        module.register_forward_pre_hook(hook(name))
+        for name, module in _encoder(model).named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _encoder(model: nn.Module) -> Encoder:
+    encoder = model.get_submodule("model")
+    assert isinstance(encoder, Encoder)
+    return encoder
+
+
+def quantize(model: nn.Module, config: ModelConfig, activations: Activations) -> None:
+    """Replace the layers of ``model`` by quantized ones, in place; the rest becomes float32.
+
+    Raises:
+        ExportError: a size that the kernels do not take.
+    """
+    for name in ("hidden_size", "intermediate_size"):
+        size = getattr(config, name)
+        if size % PANEL_OUTPUTS:
+            raise ExportError(
+                f"int8 needs a {name} that is a multiple of {PANEL_OUTPUTS}; the checkpoint has "
+                f"{size}. Export with --precision fp32."
+            )
+    cast(model, "fp32")
+    encoder = _encoder(model)
+    for i, layer in enumerate(encoder.layers):
+        assert isinstance(layer, Layer)
+        encoder.layers[i] = _quantize_layer(layer, f"layers.{i}", config, activations)
+    table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
+    encoder.embeddings.tok_embeddings = QuantizedEmbedding(table)
+    # A sparse embedding slices its decoder by blocks of the vocabulary: that one stays float32.
+    if type(model) is FillMask and config.vocab_size % PANEL_OUTPUTS == 0:
+        weight = quantize_weight(*_parameters(model.decoder))
+        model.decoder = QuantizedLinear(weight)  # type: ignore[assignment]
+
+
+def _quantize_layer(
+    layer: Layer, name: str, config: ModelConfig, activations: Activations
+) -> QuantizedLayer:
+    hidden, channels = config.hidden_size, config.intermediate_size
+    attn, mlp = layer.attn, layer.mlp
+
+    has_norm = isinstance(layer.attn_norm, nn.LayerNorm)
+    # Nothing before the first layer's projections could divide.
+    qkv, by_qkv = _smoothed(attn.Wqkv, activations[f"{name}.attn.Wqkv"], has_norm)
+    out, by_out = _smoothed(attn.Wo, activations[f"{name}.attn.Wo"])
+    up, by_up = _smoothed(mlp.Wi, activations[f"{name}.mlp.Wi"])
+    down, by_down = _smoothed(mlp.Wo, activations[f"{name}.mlp.Wo"])
+
+    qkv = _divided(qkv, torch.cat((torch.ones(2 * hidden), by_out)))  # V
+    up = _divided(up, torch.cat((torch.ones(channels), by_down)))  # the gates
+    up = QuantizedWeight(*(interleave(part) for part in (up.integers, up.scale, up.bias)))
+    return QuantizedLayer(
+        layer,
+        qkv,
+        out,
+        up,
+        down,
+        _norm(layer.attn_norm, by_qkv) if has_norm else None,
+        _norm(layer.mlp_norm, by_up),
+        config.norm_eps,
+        config.hidden_activation,
+    )
+
+
+def _smoothed(
+    linear: nn.Linear, activations: tuple[Tensor, Tensor], may: bool = True
+) -> tuple[QuantizedWeight, Tensor]:
+    """Quantize ``linear`` for activations divided by the factors that are given back, [inputs]."""
+    weight, bias = _parameters(linear)
+    largest, rows = activations
+    exact = rows @ weight.T
+    best: tuple[float, QuantizedWeight, Tensor] | None = None
+    for strength in _STRENGTHS if may else (0.0,):
+        factors = _factors(largest, weight, strength)
+        quantized = quantize_weight(weight * factors, bias)
+        integers, scale = quantize_rows(rows / factors)
+        products = integers @ quantized.integers.float().T
+        error = (products * scale[:, None] * quantized.scale - exact).square().sum().item()
+        if best is None or error < best[0]:
+            best = error, quantized, factors
+    assert best is not None
+    return best[1], best[2]
+
+
+def _parameters(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    # A linear layer without a bias has None there.
+    bias: Tensor | None = linear.bias
+    return linear.weight.detach(), None if bias is None else bias.detach()
+
+
+def _factors(largest: Tensor, weight: Tensor, strength: float) -> Tensor:
+    """``largest^strength / (largest weight)^(1 - strength)`` by channel; 1 where one is 0."""
+    if strength == 0.0:
+        return torch.ones_like(largest)
+    of_weights = weight.abs().amax(0)
+    factors = largest**strength / of_weights ** (1.0 - strength)
+    usable = (largest > 0) & (of_weights > 0) & factors.isfinite() & (factors > 0)
+    # Around 1, so that scales stay far from the ends of the range.
+    middle = factors[usable].log().mean().exp() if bool(usable.any()) else 1.0
+    return torch.where(usable, factors / middle, torch.ones_like(factors))
+
+
+def _divided(weight: QuantizedWeight, factors: Tensor) -> QuantizedWeight:
+    """Divide each output by its factor."""
+    return replace(weight, scale=weight.scale / factors, bias=weight.bias / factors)
+
+
+def _norm(norm: nn.Module, factors: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(norm, nn.LayerNorm)
+    weight = norm.weight.detach()
+    bias = torch.zeros_like(weight) if norm.bias is None else norm.bias.detach()
+    return weight / factors, bias / factors

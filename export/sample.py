@@ -1,0 +1,76 @@
+"""The text that a reduced precision is calibrated on, as token ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbert.errors import ExportError
+from mbert.runtime.manifest import Limits
+from mbert.runtime.tokenization import Tokenizer
+
+# The longest sequence that is tried, and those of random ids, where there is no tokenizer.
+_LONGEST = 1024
+_RANDOM_LENGTHS = (8, 64, 256, _LONGEST)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where the text came from, and its int32 ids, special tokens included."""
+
+    name: str
+    sequences: list[NDArray[np.int32]]
+
+    @property
+    def tokens(self) -> int:
+        """Of all sequences."""
+        return sum(ids.size for ids in self.sequences)
+
+
+def read_sample(
+    tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
+) -> Sample:
+    """Tokenize the text that an export is calibrated on.
+
+    Args:
+        tokenizer: the checkpoint's ``tokenizer.json``; without one, random ids stand for text.
+        limits: the longest sequence.
+        vocab_size: of the model.
+        text: UTF-8, one text a line; None: a small sample of languages, code and noise.
+
+    Raises:
+        ExportError: ``text`` cannot be read, is empty, or there is no tokenizer for it.
+    """
+    longest = min(_LONGEST, limits.max_sequence_length)
+    if tokenizer is None:
+        if text is not None:
+            raise ExportError(
+                f"{text} cannot be used for calibration: the checkpoint has no tokenizer.json."
+            )
+        generator = np.random.default_rng(0)
+        lengths = [min(length, longest) for length in _RANDOM_LENGTHS]
+        ids = [generator.integers(0, vocab_size, n, dtype=np.int32) for n in lengths]
+        return Sample("random token ids", ids)
+    lines = _lines(text)
+    encoded = Tokenizer(tokenizer, limits).encode(lines, truncate=True)
+    # Short ones, as they are, and a long one: attention to much else changes what is reached.
+    joined = np.concatenate(encoded)[:longest]
+    return Sample(text.name if text else "the built-in sample", [*encoded, joined])
+
+
+def _lines(text: Path | None) -> list[str]:
+    if text is None:
+        contents = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
+    else:
+        try:
+            contents = text.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ExportError(f"The calibration text {text} cannot be read: {error}.") from error
+    lines = [line for line in contents.splitlines() if line.strip()]
+    if not lines:
+        raise ExportError(f"The calibration text {text} is empty. Give one text a line.")
+    return lines

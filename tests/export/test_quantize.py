@@ -1,0 +1,148 @@
+"""int8 exports: accuracy, large channels, and what is refused."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+
+import mbert
+from mbert.errors import ExportError
+from mbert.export import quantize as quantize_module
+from mbert.model import open_checkpoint
+from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
+from support.text import add_tokenizer
+
+verify_module: Any = importlib.import_module("mbert.export.verify")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8") / "bundle"
+    mbert.convert(checkpoint, folder, precision="int8", task="feature-extraction")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint some of whose channels are a hundred times larger than the others.
+
+    They lie where trained encoders have them: in the norms before the projections, in values, and
+    in the channels between the MLP's two layers.
+    """
+    model = make_model("feature-extraction", **SMALL)
+    with torch.no_grad():
+        for layer in model.layers:
+            for norm in (layer.attn_norm, layer.mlp_norm):
+                if isinstance(norm, torch.nn.LayerNorm):
+                    norm.weight[::17] *= 100
+            layer.attn.Wqkv.weight[2 * SMALL["hidden_size"] :: 13] *= 30
+            layer.mlp.Wi.weight[SMALL["intermediate_size"] :: 19] *= 100
+            # What reads them is small, as training makes it.
+            layer.attn.Wqkv.weight[:, ::17] /= 100
+            layer.mlp.Wi.weight[:, ::17] /= 100
+            layer.attn.Wo.weight[:, ::13] /= 30
+            layer.mlp.Wo.weight[:, ::19] /= 100
+    return save_model(model, tmp_path_factory.mktemp("uneven") / "model")
+
+
+def test_the_record_says_how_exact_it_is(bundle: Path) -> None:
+    with mbert.load(bundle) as model:
+        info = model.info
+    record = info.verification
+    assert info.precision == record["precision"] == "int8"
+    assert info.operators["QuantizedNormGatedLinear"] == 1
+    assert info.calibration is not None
+    assert info.calibration["tokens"] > 100
+    assert record["hidden_state_cosine"]["mean"] >= 0.999
+    assert set(record["checks"]) == {"plugin", "functions"}
+
+
+def test_every_large_weight_is_of_8_bits(bundle: Path) -> None:
+    graph = ir.load(bundle / "model.onnx").graph
+    sizes = {
+        name: value.shape.numpy()
+        for name, value in graph.initializers.items()
+        if value.dtype == ir.DataType.FLOAT and value.shape is not None and "rope" not in name
+    }
+    assert all(len(size) < 2 or size[-1] == 1 for size in sizes.values()), sizes
+    assert {node.op_type for node in graph} & {"MatMul", "Gemm"} == set()
+
+
+def test_close_to_float32_and_independent_of_the_batch(bundle: Path, checkpoint: Path) -> None:
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(3, 500, n) for n in (5, 90, 1, 33, 200)]
+    with mbert.load(bundle) as model:
+        together = model.run(sequences)
+        alone = [model.run([ids])[0] for ids in sequences]
+    exact = open_checkpoint(checkpoint).load_model("feature-extraction")
+    for ids, a, b in zip(sequences, together, alone, strict=True):
+        np.testing.assert_array_equal(a, b)
+        offsets = torch.tensor([0, ids.size], dtype=torch.int32)
+        with torch.inference_mode():
+            expected = exact(torch.from_numpy(ids.astype(np.int32)), offsets).numpy()
+        assert _cosine(a, expected) > 0.999
+
+
+def _cosine(a: Any, b: Any) -> float:
+    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_fill_mask_quantizes_its_decoder(checkpoint: Path, tmp_path: Path) -> None:
+    """A vocabulary that is no multiple of 16 keeps its decoder in float32."""
+    mbert.convert(checkpoint, tmp_path / "odd", precision="int8")
+    nodes = [node.op_type for node in ir.load(tmp_path / "odd" / "model.onnx").graph]
+    assert nodes.count("QuantizedLinear") == 1  # the first layer's projections
+    even = make_checkpoint(tmp_path / "even", num_hidden_layers=2, vocab_size=512)
+    add_tokenizer(even)
+    mbert.convert(even, tmp_path / "bundle", precision="int8")
+    nodes = [node.op_type for node in ir.load(tmp_path / "bundle" / "model.onnx").graph]
+    assert nodes.count("QuantizedLinear") == 2
+    with mbert.load(tmp_path / "bundle") as model:
+        assert len(model.fill_mask("a [MASK] b")[0]) == 5
+
+
+def test_large_channels_do_no_harm(
+    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = mbert.convert(uneven, tmp_path / "smooth", precision="int8")
+    assert manifest.verification["hidden_state_cosine"]["mean"] >= 0.999
+    monkeypatch.setattr(quantize_module, "_STRENGTHS", (0.0,))
+    with pytest.raises(ExportError, match=r"mean cosine is 0\.\d+, expected at least 0\.999"):
+        mbert.convert(uneven, tmp_path / "rough", precision="int8")
+    assert not (tmp_path / "rough").exists()
+
+
+def test_another_calibration_text(checkpoint: Path, tmp_path: Path) -> None:
+    text = tmp_path / "mine.txt"
+    text.write_text("one two three\nfour five six seven\n")
+    manifest = mbert.convert(checkpoint, tmp_path / "b", precision="int8", calibration=text)
+    assert manifest.calibration is not None
+    assert manifest.calibration["text"] == "mine.txt"
+
+
+def test_sizes_that_the_kernels_do_not_take_are_refused(tmp_path: Path) -> None:
+    odd = make_checkpoint(tmp_path / "odd", num_hidden_layers=2, intermediate_size=90)
+    with pytest.raises(ExportError, match=r"intermediate_size that is a multiple of 16; .* has 90"):
+        mbert.convert(odd, tmp_path / "b", precision="int8")
+    assert not (tmp_path / "b").exists()
+
+
+def test_smoothing_changes_nothing_but_rounding(checkpoint: Path) -> None:
+    """With factors but without rounding the model computes what it did."""
+    source = open_checkpoint(checkpoint)
+    model = source.load_model("feature-extraction")
+    layer = model.model.layers[1]
+    activations = torch.rand(64) + 0.01, torch.randn(40, 64)
+    weight, factors = quantize_module._smoothed(layer.mlp.Wi, activations)
+    norm, bias = quantize_module._norm(layer.mlp_norm, factors)
+    x = torch.randn(9, 64)
+    expected = layer.mlp.Wi(layer.mlp_norm(x))
+    smoothed = torch.nn.functional.layer_norm(x, (64,), norm, bias, source.config.norm_eps)
+    found = smoothed @ (weight.integers * weight.scale[:, None]).T + weight.bias
+    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
