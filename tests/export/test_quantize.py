@@ -14,6 +14,7 @@ import torch
 import mbert
 from mbert.errors import ExportError
 from mbert.export import quantize as quantize_module
+from mbert.export.verification import verify_bundle
 from mbert.model import open_checkpoint
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
 from support.text import add_tokenizer
@@ -146,3 +147,9 @@ def test_smoothing_changes_nothing_but_rounding(checkpoint: Path) -> None:
     smoothed = torch.nn.functional.layer_norm(x, (64,), norm, bias, source.config.norm_eps)
     found = smoothed @ (weight.integers * weight.scale[:, None]).T + weight.bias
     assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_it_can_be_verified_again(bundle: Path, checkpoint: Path) -> None:
+    record = verify_bundle(bundle, checkpoint, ["a text of one's own", "and another one"])
+    assert record["passed"]
+    assert record["precision"] == "int8"
