@@ -97,6 +97,21 @@ def check_rows(positions: ArrayLike, tokens: int) -> Int32Array:
     return rows.astype(np.int32, copy=False)
 
 
+def check_floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Turn numbers into float32.
+
+    Raises:
+        InputError: not numbers, or some that are not finite.
+    """
+    try:
+        array = np.asarray(value, np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{what}: no array of numbers ({error}).") from error
+    if not np.isfinite(array).all():
+        raise InputError(f"{what}: some of the numbers are not finite.")
+    return array
+
+
 def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
     try:
         array = np.asarray(value)

@@ -73,8 +73,9 @@ def settle(
             f"pooling is {pooling!r}; a sentence-similarity bundle pools as its checkpoint does. "
             "For another pooling export it with --task feature-extraction."
         )
-    if dimensions is not None and not 1 <= dimensions <= width:
-        raise InputError(f"dimensions is {dimensions}; expected 1 to {width}.")
+    wanted = range(1, width + 1)
+    if dimensions is not None and not (isinstance(dimensions, int) and dimensions in wanted):
+        raise InputError(f"dimensions is {dimensions!r}; expected 1 to {width}.")
     return Options(
         prompt=settle_prompt(prompt, own),
         pooling=pooling,
@@ -95,11 +96,14 @@ def settle_prompt(prompt: str | None, settings: Embedding | Reranking | None) ->
         settings: the manifest's; None: it has none.
 
     Raises:
-        InputError: a word that looks like a name, and is none of the checkpoint's.
+        InputError: no text; a word that looks like a name, and is none of the checkpoint's.
     """
     known = settings.prompts if settings else {}
     if prompt is None:
-        return known[settings.default_prompt] if settings and settings.default_prompt else ""
+        default = settings.default_prompt if settings else None
+        return "" if default is None else known[default]
+    if not isinstance(prompt, str):
+        raise InputError(f"prompt is {prompt!r}; expected a name or a text.")
     if prompt in known:
         return known[prompt]
     if re.fullmatch(r"[\w-]+", prompt):

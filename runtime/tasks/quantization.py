@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import check_floats
+
 OUTPUTS = ("float32", "int8", "uint8", "binary", "ubinary")
 # Those that divide the range of each dimension into 255 steps.
 _RANGED = ("int8", "uint8")
@@ -49,7 +51,9 @@ def settle_ranges(
             f"output is {output!r} with {' and '.join(named)}; expected one of them at the most, "
             f"and with {' or '.join(_RANGED)} alone."
         )
-    values = np.asarray(given[named[0]], np.float32)
+    value = given[named[0]]
+    assert value is not None
+    values = check_floats(value, named[0])
     if values.ndim != 2 or not values.size or (named == ["ranges"] and values.shape[0] != 2):
         raise InputError(
             f"{named[0]} has the shape {list(values.shape)}; expected "

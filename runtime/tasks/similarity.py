@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import check_floats
 from .embedding import normalized
 
 FloatArray = NDArray[np.float32]
@@ -37,7 +38,7 @@ def similarity(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
 
 
 def _vectors(values: ArrayLike) -> FloatArray:
-    array = np.asarray(values, np.float32)
+    array = check_floats(values, "vectors")
     if array.ndim not in (1, 2):
         raise InputError(f"Vectors have the shape {list(array.shape)}; expected [n, dim] or [dim].")
     return np.atleast_2d(array)

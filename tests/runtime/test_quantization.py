@@ -54,6 +54,8 @@ def test_no_vectors_give_no_rows(output: str) -> None:
         ("int8", VECTORS[:3], None, r"ranges has the shape \[3, 20\]; expected \[2, dim\]"),
         ("int8", None, VECTORS[0], r"calibration has the shape \[20\]; expected \[n, dim\]"),
         ("int8", None, VECTORS[:0], r"calibration has the shape \[0, 20\]"),
+        ("int8", [["a"], ["b"]], None, "ranges: no array of numbers"),
+        ("int8", [[0.0], [np.nan]], None, "ranges: some of the numbers are not finite"),
     ],
 )
 def test_ranges_that_do_not_fit_are_refused(
@@ -85,7 +87,12 @@ def test_similarities_are_the_librarys(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "message"),
-    [(VECTORS, OTHERS[:, :8], "20 and 8 dimensions"), (VECTORS[None], OTHERS, r"\[1, 120, 20\]")],
+    [
+        (VECTORS, OTHERS[:, :8], "20 and 8 dimensions"),
+        (VECTORS[None], OTHERS, r"\[1, 120, 20\]"),
+        ("a text", OTHERS, "vectors: no array of numbers"),
+        ([[1, 2], [3]], OTHERS, "vectors: no array of numbers"),
+    ],
 )
 def test_vectors_that_cannot_be_compared_are_refused(a: Any, b: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -161,6 +161,9 @@ def test_prompts_go_by_name_or_are_texts(cosine: mbert.Model) -> None:
     assert np.array_equal(embed("a", prompt="query"), embed("a", prompt=PROMPTS["query"]))
     assert np.array_equal(embed("a"), embed("a", prompt="document"))  # known, and empty
     assert np.array_equal(embed([("a", "b")], prompt="x: "), embed([("x: a", "b")]))
+    with pytest.raises(InputError, match="prompt is 3; expected a name or a text"):
+        embed("a", prompt=3)
+    assert embed([], output="binary").shape == (0, WIDTH // 8)
     with pytest.raises(InputError, match="'qurey'; the bundle's prompts are query, document, pass"):
         embed("a", prompt="qurey")
 
@@ -175,7 +178,7 @@ def test_dimensions_are_cut_before_lengths_are_set(
     )
     found = cosine.embed(texts, dimensions=16, normalize=normalize)
     assert np.abs(found - exact).max() < TOLERANCE
-    for wrong in (0, WIDTH + 1):
+    for wrong in (0, WIDTH + 1, 8.0):
         with pytest.raises(InputError, match=f"dimensions is {wrong}; expected 1 to {WIDTH}"):
             cosine.embed(texts, dimensions=wrong)
 
