@@ -25,7 +25,8 @@ SYMBOLS = {
 }
 
 _MASKS = 64
-_EXPANSIONS = 3  # of each sequence
+# How far behind the end of each sequence: the last one sees nothing in a window.
+_EXPANSIONS = (0, 1, 100)
 
 
 def make_batch(
@@ -52,9 +53,8 @@ def _masks(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array
 
 def _expansions(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array:
     lengths = np.diff(cu_seqlens)
-    return np.array(
-        [(i, n + more) for i, n in enumerate(lengths) for more in range(_EXPANSIONS)], np.int32
-    )
+    places = [(i, n + behind) for i, n in enumerate(lengths) for behind in _EXPANSIONS]
+    return np.array(places, np.int32)
 
 
 def _seen(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array:

@@ -16,6 +16,10 @@ from ..runner import Runner
 
 FloatArray = NDArray[np.float32]
 
+# Tokens of a packed batch in which some are not seen: the scores of those are dense over the batch
+# (base width, two cores, 64 queries of 32 tokens: 6% faster than batches of 2,048).
+_UNSEEN_BATCH_TOKENS = 512
+
 
 def embed_multi(
     runner: Runner, texts: Sequence[str], *, role: str, truncate: bool
@@ -118,7 +122,8 @@ def _run_unseen(
 ) -> list[Any]:
     """Run sequences whose last tokens, ``missing`` of each, nothing attends to."""
     results: dict[int, FloatArray] = {}
-    for batch in pack(sequences, runner.batch_tokens, runner.manifest.limits.max_sequences):
+    most = min(runner.batch_tokens, _UNSEEN_BATCH_TOKENS)
+    for batch in pack(sequences, most, runner.manifest.limits.max_sequences):
         unseen = np.array([missing[i] for i in batch.indices], np.int32)
         order, inputs = lay_out(batch, unseen)
         (output,) = runner.run(inputs)

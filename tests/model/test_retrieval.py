@@ -7,17 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 import mbert
 from mbert.errors import CheckpointError, ExportError
 from mbert.export.late_interaction import resolve
 from mbert.model import Checkpoint, open_checkpoint
+from mbert.model.expansion import Expansion
 from mbert.model.late_interaction import ExpandedMultiVector, LateInteraction, multi_vector
 from mbert.model.modules import ModuleSpec
 from mbert.model.sparse import SparseEmbedding
-from mbert.runtime.late_interaction import Expansion
+from mbert.runtime import late_interaction as runtime
 from mbert.runtime.manifest import Limits
 from support.retrieval import make_pylate
 from support.sentence import write_modules
@@ -58,7 +61,7 @@ def test_what_a_folder_leaves_out_is_pylates(folder: Path) -> None:
     assert checkpoint.default_task == "multi-vector"
     found = resolved(checkpoint)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    assert found.expansion == Expansion(token=3, length=32, attended=False)
+    assert found.expansion == runtime.Expansion(token=3, length=32, attended=False)
     assert (found.query.prefix, found.document.prefix) == tuple(
         tokenizer.token_to_id(prefix) for prefix in ("[Q] ", "[D] ")
     )
@@ -66,6 +69,35 @@ def test_what_a_folder_leaves_out_is_pylates(folder: Path) -> None:
     assert found.query.skipped == ()
     assert {tokenizer.id_to_token(i) for i in found.document.skipped} >= set("!?.,;:-()[]{}'\"")
     assert isinstance(multi_vector(checkpoint.config, checkpoint.modules), ExpandedMultiVector)
+
+
+@pytest.mark.parametrize("mistake", [1, -1])
+def test_a_window_that_is_off_by_one_shows(
+    mistake: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of the tests: they hold the vectors of expansion tokens to 1e-4."""
+    model = open_checkpoint(folder).load_model("multi-vector")
+    own, longest = 10, 32
+    ids = np.random.default_rng(0).integers(5, 500, longest)
+    batch = (
+        ids,
+        [0, own],
+        [(0, position) for position in range(own, longest)],
+        [(row, 0, row) for row in range(own)],
+    )
+    inputs = [torch.tensor(np.asarray(part), dtype=torch.int32) for part in batch]
+    right = model(*inputs)
+    attend = Expansion.attend
+
+    def mistaken(
+        self: Expansion, qkv: Any, rope: Any, heads: int, scale: float, window: int
+    ) -> Any:
+        return attend(self, qkv, rope, heads, scale, window + mistake if window >= 0 else window)
+
+    monkeypatch.setattr(Expansion, "attend", mistaken)
+    wrong = model(*inputs)
+    assert torch.equal(wrong[:own], right[:own])
+    assert (wrong - right).abs().max() > 1e-3
 
 
 def test_settings_are_read(changed: Any) -> None:
@@ -87,7 +119,7 @@ def test_settings_are_read(changed: Any) -> None:
 
 def test_an_expansion_that_is_attended_needs_no_inputs_of_its_own(changed: Any) -> None:
     checkpoint = changed(attend_to_expansion_tokens=True)
-    assert resolved(checkpoint).expansion == Expansion(3, 32, True)
+    assert resolved(checkpoint).expansion == runtime.Expansion(3, 32, True)
     assert not isinstance(multi_vector(checkpoint.config, checkpoint.modules), ExpandedMultiVector)
 
 
