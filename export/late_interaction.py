@@ -10,7 +10,8 @@ from mbert.errors import CheckpointError
 from mbert.model import Checkpoint
 from mbert.model.json_files import read_json
 from mbert.model.late_interaction import LateInteraction
-from mbert.model.pylate import SETTINGS
+from mbert.model.modules import SETTINGS
+from mbert.model.sentence import longest_sequence
 from mbert.runtime import late_interaction as runtime
 from mbert.runtime.manifest import Limits
 
@@ -50,6 +51,7 @@ def resolve(
             f"{SETTINGS}: similarity_fn_name is {similarity!r}; mbert scores tokens' vectors by "
             f"{', '.join(_IS_MEAN)}."
         )
+    usual = min(longest, longest_sequence(checkpoint.folder, checkpoint.config, checkpoint.modules))
     terms = {}
     for role in runtime.ROLES:
         given = getattr(found, role)
@@ -64,7 +66,7 @@ def resolve(
             raise CheckpointError(f"{SETTINGS}: the prompt {role} is {prompt!r}; expected a text.")
         # A prompt may repeat the prefix, which is a token of its own here.
         prompt = prompt.removeprefix(given.prefix or "")
-        length = min(given.length or longest, longest)
+        length = min(given.length or usual, longest)
         terms[role] = runtime.Terms(prompt, prefix, length, skipped)
     expansion = None
     if found.expansion is not None:

@@ -61,6 +61,8 @@ Advance = Callable[[str, float], None]
 MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
 # Likewise: pooling by standard operators makes a matrix of sequences x tokens.
 MAX_SEQUENCES = 2048
+# What sentence-transformers compares embeddings by where a folder says nothing.
+_DEFAULT_SIMILARITIES = {"sentence-similarity": "cosine", "sparse-embedding": "dot"}
 # Of vectors as long as the vocabulary: what a call gives back, likewise.
 MAX_SPARSE_SEQUENCES = 256
 
@@ -260,13 +262,14 @@ def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
         "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
         "labels": labels if task in LABELLED else None,
         "problem_type": config.problem_type if task == "text-classification" else None,
-        "embedding": _embedding(source) if task == "sentence-similarity" else None,
+        "embedding": _embedding(source, task) if task in _DEFAULT_SIMILARITIES else None,
         "reranking": _reranking(source) if _reranks(source, task) else None,
     }
 
 
-def _embedding(source: Checkpoint) -> Embedding:
-    return Embedding(**asdict(sentence_settings(source.folder, source.modules)))
+def _embedding(source: Checkpoint, task: str) -> Embedding:
+    default = _DEFAULT_SIMILARITIES[task]
+    return Embedding(**asdict(sentence_settings(source.folder, source.modules, default)))
 
 
 def _reranks(source: Checkpoint, task: str) -> bool:
@@ -331,7 +334,7 @@ def _limits(
     # Where the folder's own library would cut a text.
     usual = (
         longest_sequence(source.folder, source.config, source.modules)
-        if task == "sentence-similarity" or _reranks(source, task)
+        if task in _DEFAULT_SIMILARITIES or _reranks(source, task)
         else trained
     )
     longest = max_sequence_length or min(usual, max_tokens or usual)

@@ -232,11 +232,6 @@ class Chain(nn.Module):
         self.widths: Widths = {TOKENS: width}
         self.steps = nn.ModuleList(_step(spec, self.widths) for spec in self.specs)
 
-    @property
-    def includes_prompt(self) -> bool:
-        """Whether every token counts in pooling, those of the prompt as well."""
-        return all(step.includes_prompt for step in self.steps if isinstance(step, Pooling))
-
     def load_weights(self, checkpoint: Path) -> None:
         """Read each module's weights from its own folder.
 

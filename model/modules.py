@@ -12,6 +12,7 @@ from mbert.errors import CheckpointError
 from .json_files import read_json
 
 MODULES = "modules.json"
+SETTINGS = "config_sentence_transformers.json"
 TRANSFORMER = "Transformer"
 
 # Libraries whose classes are known by their last name, which stays when they move within it.

@@ -15,9 +15,7 @@ from typing import Any
 from .chain import TOKENS
 from .json_files import read_json
 from .late_interaction import MASK, ROLES
-from .modules import MODULES, ModuleSpec
-
-SETTINGS = "config_sentence_transformers.json"
+from .modules import MODULES, SETTINGS, ModuleSpec
 
 # Its defaults (pylate.models.ColBERT), for what a folder leaves out.
 _PREFIXES = {"query": "[Q] ", "document": "[D] "}

@@ -14,9 +14,8 @@ from .chain import SENTENCE, Chain, Packing
 from .config import ModelConfig
 from .encoder import Encoder
 from .json_files import read_json
-from .modules import MODULES, ModuleSpec
+from .modules import MODULES, SETTINGS, ModuleSpec
 
-SETTINGS = "config_sentence_transformers.json"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # Names that every folder knows, with nothing to put in front where it says nothing.
 _PROMPTS = ("query", "document")
@@ -94,7 +93,9 @@ class SentenceSettings:
     normalized: bool
 
 
-def sentence_settings(folder: Path, modules: Sequence[ModuleSpec]) -> SentenceSettings:
+def sentence_settings(
+    folder: Path, modules: Sequence[ModuleSpec], default_similarity: str = "cosine"
+) -> SentenceSettings:
     """Read config_sentence_transformers.json; defaults where there is none.
 
     Raises:
@@ -112,7 +113,7 @@ def sentence_settings(folder: Path, modules: Sequence[ModuleSpec]) -> SentenceSe
     default = contents.get("default_prompt_name")
     if default is not None and default not in list(prompts):
         raise wrong("default_prompt_name", f"one of {', '.join(prompts)}")
-    similarity = contents.get("similarity_fn_name") or "cosine"
+    similarity = contents.get("similarity_fn_name") or default_similarity
     if similarity not in SIMILARITIES:
         raise wrong("similarity_fn_name", f"one of {', '.join(SIMILARITIES)}")
     dimensions = contents.get("truncate_dim")

@@ -207,7 +207,7 @@ _OPTIONS: dict[str, tuple[str, Collection[str]]] = {
             _RANKING,
         },
     ),
-    "prompt": ("embeddings and ranking", {*_EMBED, _RANKING}),
+    "prompt": ("embeddings and ranking", {*_EMBED, "sparse-embedding", _RANKING}),
     "dimensions": ("embeddings", _EMBED),
     "pooling": ("embeddings of hidden states", {"feature-extraction"}),
     "aggregation": ("entities", {"token-classification"}),

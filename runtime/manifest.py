@@ -119,7 +119,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Embedding:
-    """How the vectors of a sentence-similarity bundle are made and compared.
+    """How the vectors of a sentence-similarity or sparse-embedding bundle are made and compared.
 
     Attributes:
         prompts: by name, what is put in front of a text.
@@ -260,8 +260,9 @@ def _parse(raw: dict[str, Any]) -> Manifest:
             raw["model"]["vocab_size"],
             values["limits"].max_sequence_length,
         )
-    if raw["task"] == "sentence-similarity":
+    if raw["task"] == "sentence-similarity" or raw["embedding"] is not None:
         values["embedding"] = _embedding(raw["embedding"])
+        _natural("the width of an embedding", values["outputs"][0].shape[-1], 1)
     if raw["reranking"] is not None:
         values["reranking"] = _reranking(raw["reranking"])
     if raw["labels"] is not None:
@@ -285,6 +286,8 @@ def _embedding(entry: dict[str, Any]) -> Embedding:
     _check_prompts("embedding", embedding)
     if embedding.similarity not in SIMILARITIES:
         raise ValueError(f"embedding.similarity is {embedding.similarity!r}")
+    if not isinstance(embedding.normalized, bool):
+        raise ValueError(f"embedding.normalized is {embedding.normalized!r}")
     if embedding.dimensions is not None:
         _natural("embedding.dimensions", embedding.dimensions, 1)
     return embedding

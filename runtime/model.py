@@ -116,10 +116,11 @@ class Model:
             sequences: one list or array of token ids each, special tokens included.
 
         Returns:
-            For each sequence an array, float32: feature-extraction [length, hidden]; fill-mask
-            [masks in the sequence, vocab]; text-classification [labels]; token-classification
-            [length, labels]. For question-answering, which has two outputs, a dict of arrays by
-            name: start_logits [length] and end_logits [length].
+            For each sequence an array, float32: feature-extraction [length, hidden];
+            sentence-similarity [dim]; fill-mask [masks in the sequence, vocab];
+            text-classification [labels]; token-classification [length, labels]; sparse-embedding
+            [vocab]; multi-vector [length, dim]. For question-answering, which has two outputs, a
+            dict of arrays by name: start_logits [length] and end_logits [length].
 
         Raises:
             InputError: an empty or over-long sequence, or an id outside the vocabulary.
@@ -145,9 +146,10 @@ class Model:
                 the rows that hold the mask token.
 
         Returns:
-            The graph's output as it is, float32: last_hidden_state [tokens, hidden], logits [masks,
-            vocab], [sequences, labels] or [tokens, labels]; for question-answering a dict of
-            start_logits [tokens] and end_logits [tokens].
+            The graph's output as it is, float32: last_hidden_state [tokens, hidden], embedding
+            [sequences, dim], logits [masks, vocab], [sequences, labels] or [tokens, labels],
+            weights [sequences, vocab], or token_embeddings [tokens, dim]; for question-answering a
+            dict of start_logits [tokens] and end_logits [tokens].
 
         Raises:
             InputError: arrays that break the contract above.
@@ -301,19 +303,35 @@ class Model:
 
     @overload
     def embed_sparse(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self, texts: str, *, top_k: int | None = ..., truncate: bool = ...
+        self,
+        texts: str,
+        *,
+        prompt: str | None = ...,
+        top_k: int | None = ...,
+        truncate: bool = ...,
     ) -> sparse_embedding.SparseEmbedding: ...
     @overload
     def embed_sparse(
-        self, texts: Sequence[Text], *, top_k: int | None = ..., truncate: bool = ...
+        self,
+        texts: Sequence[Text],
+        *,
+        prompt: str | None = ...,
+        top_k: int | None = ...,
+        truncate: bool = ...,
     ) -> list[sparse_embedding.SparseEmbedding]: ...
     def embed_sparse(
-        self, texts: str | Sequence[Text], *, top_k: int | None = None, truncate: bool = False
+        self,
+        texts: str | Sequence[Text],
+        *,
+        prompt: str | None = None,
+        top_k: int | None = None,
+        truncate: bool = False,
     ) -> Any:
         """Embed texts as weights of the tokens of the vocabulary (SPLADE).
 
         Args:
             texts: one text or several.
+            prompt: as in :meth:`embed`.
             top_k: keep this many weights of each, the largest; None: all that are not zero.
             truncate: cut a text that is too long instead of raising.
 
@@ -328,7 +346,7 @@ class Model:
         return _answer(
             texts,
             lambda several: sparse_embedding.embed_sparse(
-                self._runner, several, top_k=top_k, truncate=truncate
+                self._runner, several, prompt=prompt, top_k=top_k, truncate=truncate
             ),
         )
 

@@ -129,7 +129,7 @@ def embed(
 ) -> NDArray[Any]:
     """Compute :meth:`mbert.Model.embed` for several texts; messages number them from ``first``."""
     windows = runner.windows(
-        [_after(options.prompt, text) for text in texts],
+        [after_prompt(options.prompt, text) for text in texts],
         overflow=options.overflow,
         stride=options.stride,
         first=first,
@@ -153,7 +153,7 @@ def embed(
     return quantized(kept, options.output, options.ranges)
 
 
-def _after(prompt: str, text: Text) -> Text:
+def after_prompt(prompt: str, text: Text) -> Text:
     """The text with the prompt in front of it; of a pair, in front of the first."""
     if not prompt:
         return text

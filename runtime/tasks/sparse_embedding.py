@@ -12,6 +12,7 @@ from mbert.errors import InputError
 
 from ..runner import Runner
 from ..tokenization import Text
+from .embedding import after_prompt, settle_prompt
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,19 @@ class TokenWeight:
 
 
 def embed_sparse(
-    runner: Runner, texts: Sequence[Text], *, top_k: int | None, truncate: bool
+    runner: Runner,
+    texts: Sequence[Text],
+    *,
+    prompt: str | None,
+    top_k: int | None,
+    truncate: bool,
 ) -> list[SparseEmbedding]:
     """Compute :meth:`mbert.Model.embed_sparse` for several texts."""
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
-    return runner.for_each(
-        runner.encode(texts, truncate), lambda _, weights: sparse(weights, top_k)
-    )
+    chosen = settle_prompt(prompt, runner.manifest.embedding)
+    sequences = runner.encode([after_prompt(chosen, text) for text in texts], truncate)
+    return runner.for_each(sequences, lambda _, weights: sparse(weights, top_k))
 
 
 def sparse(weights: NDArray[np.float32], top_k: int | None) -> SparseEmbedding:

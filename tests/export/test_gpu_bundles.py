@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from safetensors.torch import load_file, save_file
+from sentence_transformers.sentence_transformer import modules
 
 import mbert
 from mbert.errors import ExportError
@@ -20,8 +21,9 @@ from mbert.runtime.backends.build_process import BuildReport
 from mbert.runtime.backends.cuda import Device
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.bundle import Bundle, open_bundle
-from support.checkpoints import make_checkpoint
+from support.checkpoints import SMALL, make_checkpoint
 from support.exports import listed
+from support.sentence import save_sentence_transformer
 
 choice_module: Any = importlib.import_module("mbert.export.choice")
 verify_module: Any = importlib.import_module("mbert.export.verify")
@@ -141,6 +143,25 @@ def test_a_model_that_pools_keeps_its_offsets(
     manifest = mbert.convert(classifier, tmp_path / "bundle", gpu="rtx4090", max_tokens=1024)
     assert "cu_seqlens" in [spec.name for spec in manifest.inputs]
     assert manifest.outputs[0].shape == ("sequences", 3)
+
+
+def test_a_pooling_that_leaves_the_prompt_out_is_compiled(
+    tmp_path: Path, small_batch: None
+) -> None:
+    """In every mode that needs no loop; verified on the CPU, fed as the engine is."""
+    modes = ["cls", "mean", "mean_sqrt_len_tokens", "lasttoken", "weightedmean"]
+    steps = (
+        modules.Pooling(SMALL["hidden_size"], modes, include_prompt=False),
+        modules.Dense(len(modes) * SMALL["hidden_size"], 16),
+        modules.Normalize(),
+    )
+    checkpoint = save_sentence_transformer(tmp_path / "folder", *steps)
+    manifest = mbert.convert(checkpoint, tmp_path / "bundle", gpu="rtx4090", max_tokens=1024)
+    assert (manifest.task, manifest.backend) == ("sentence-similarity", "tensorrt-rtx")
+    names = {spec.name for spec in manifest.inputs}
+    assert {"counted_rows", "counted_offsets", "cu_seqlens"} <= names
+    assert manifest.engine is not None
+    assert manifest.engine.file is not None
 
 
 def test_bfloat16_is_verified_in_float32_and_says_so(

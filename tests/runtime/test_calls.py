@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mbert.errors import InputError
 from mbert.runtime.calls import Call, compute, plan
 from mbert.runtime.manifest import Engine, Limits, TensorSpec, symbols_of
+from mbert.runtime.packing import counted_tokens
 from mbert.runtime.profiles import profiles_for, shape_at
 
 PACKED = (
@@ -118,6 +119,37 @@ def test_what_goes_in_comes_back_in_order(
     found = compute(packed, made, inputs, [output(one) for one in rows], run)
     for one, values in zip(rows, found, strict=True):
         assert np.array_equal(values, expected(packed, one))
+
+
+COUNTED = (
+    TensorSpec("counted_rows", "int32", ("tokens",)),
+    TensorSpec("counted_offsets", "int32", ("sequences + 1",)),
+)
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_rows_that_count_go_with_their_sequences(kind: str) -> None:
+    """Of each sequence the sum of the ids that count; the sequences take several calls."""
+    inputs = (*SIGNATURES[kind], *COUNTED)
+    lengths, skipped = [300, 40, 0, 7, 300, 100], np.array([5, 40, 0, 9, 0, 99], np.int32)
+    packed = batch(lengths, slack=3)
+    ids, offsets = packed["input_ids"], packed["cu_seqlens"]
+    packed |= counted_tokens(offsets, ids.size, skipped)
+    calls = []
+
+    def run(call: Call) -> list[NDArray[np.int64]]:
+        calls.append(call)
+        feeds = call.feeds
+        for spec in COUNTED:
+            assert feeds[spec.name].shape == shape_at(spec, call.sizes)
+        counted = feeds["input_ids"][feeds["counted_rows"]].astype(np.int64)
+        pairs = itertools.pairwise(feeds["counted_offsets"])
+        return [np.array([counted[a:b].sum() for a, b in pairs])]
+
+    (found,) = compute(packed, engine(inputs), inputs, [output("sequences")], run)
+    parts = zip(itertools.pairwise(offsets), skipped, strict=True)
+    assert found.tolist() == [ids[min(a + skip, b) : b].sum() for (a, b), skip in parts]
+    assert len(calls) > 1
 
 
 def test_positions_are_offsets_and_slack_is_a_sequence_of_its_own() -> None:

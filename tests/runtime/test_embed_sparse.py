@@ -22,7 +22,7 @@ from mbert.errors import InputError
 from mbert.model import open_checkpoint
 from mbert.runtime.tasks.sparse_embedding import SparseEmbedding
 from support.checkpoints import SMALL
-from support.retrieval import make_splade
+from support.retrieval import PROMPTS, make_splade
 from support.text import LONG_TEXT, SENTENCES, TEXTS
 
 VOCAB = SMALL["vocab_size"]
@@ -92,6 +92,17 @@ def test_the_largest_are_kept(model: mbert.Model, oracle: SparseEncoder) -> None
     expected = encoded(oracle, SENTENCES, max_active_dims=7)
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
     assert np.abs(dense(found) - expected).max() < TOLERANCE
+
+
+def test_prompts_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:
+    expected = encoded(oracle, SENTENCES, prompt_name="query")
+    for prompt in ("query", PROMPTS["query"]):
+        found = dense(model.embed_sparse(SENTENCES, prompt=prompt))
+        assert np.abs(found - expected).max() < TOLERANCE
+    without = dense(model.embed_sparse(SENTENCES))
+    assert np.abs(without - expected).max() > 10 * TOLERANCE
+    with pytest.raises(InputError, match="the bundle's prompts are query, document"):
+        model.embed_sparse(SENTENCES, prompt="passage")
 
 
 def test_tokens_are_named_as_the_library_names_them(

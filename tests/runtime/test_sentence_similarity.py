@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from sentence_transformers.util import quantize_embeddings
 from torch import nn
 
 import mbert
-from mbert.errors import InputError
+from mbert.errors import BundleError, InputError
 from mbert.runtime.cli import main
+from mbert.runtime.inspection import main as inspect
 from support.checkpoints import SMALL
 from support.pooling import POOLINGS
 from support.sentence import load_sentence_transformer, save_sentence_transformer
@@ -153,6 +155,30 @@ def test_a_thousand_short_texts_are_packed(
     assert np.abs(found[:50] - oracle_of(cosine).encode(texts[:50])).max() < TOLERANCE
 
 
+# ---- damaged bundles
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts": None},
+        {"prompts": ["query"]},
+        {"prompts": {"query": 1}},
+        {"default_prompt": "absent"},
+        {"similarity": "angle"},
+        {"dimensions": 0},
+        {"normalized": "yes"},
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    cosine: mbert.Model, edited: Callable[..., Path], changes: dict[str, Any]
+) -> None:
+    bundle = cosine._runner._folder
+    entry = json.loads((bundle / "manifest.json").read_text())["embedding"]
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        mbert.load(edited(bundle, embedding={**entry, **changes}))
+
+
 # ---- options
 
 
@@ -212,6 +238,13 @@ def test_similarity_is_the_checkpoints(cosine: mbert.Model) -> None:
     assert cosine.info.embedding is not None
     assert cosine.info.embedding.similarity == "cosine"
     assert np.abs(cosine.similarity(vectors, vectors[:2]) - exact).max() < 1e-6
+
+
+def test_inspection_names_prompts_and_similarity(cosine: mbert.Model) -> None:
+    result = CliRunner().invoke(inspect, [str(cosine._runner._folder)])
+    shown = [line.split(maxsplit=1) for line in result.output.splitlines()]
+    assert ["prompt", "query 'bread and water: '"] in shown
+    assert ["similarity", "cosine"] in shown
 
 
 def test_the_command_takes_prompts_and_dimensions(cosine: mbert.Model) -> None:

@@ -21,6 +21,7 @@ from support.text import add_tokenizer
 
 DIM = 16
 PREFIXES = {"query": "[Q] ", "document": "[D] "}
+PROMPTS = {"query": "the query: "}
 # The vocabulary has the prefixes behind all else, as PyLate adds them.
 VOCABULARY = {"vocab_size": SMALL["vocab_size"] + len(PREFIXES)}
 
@@ -89,5 +90,5 @@ def make_splade(folder: Path, **pooling: Any) -> Path:
     base = folder.parent / f"{folder.name}-base"
     add_tokenizer(make_checkpoint(base, "fill-mask", num_hidden_layers=3))
     modules = [Transformer(str(base), transformer_task="fill-mask"), SpladePooling(**pooling)]
-    SparseEncoder(modules=modules, device="cpu").save(str(folder))
+    SparseEncoder(modules=modules, prompts=PROMPTS, device="cpu").save(str(folder))
     return folder
