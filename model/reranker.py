@@ -16,8 +16,8 @@ from .config import ModelConfig
 from .encoder import Encoder
 from .heads import TextClassification
 from .json_files import read_json
-from .modules import MODULES, TRANSFORMER, ModuleSpec
-from .sentence import SETTINGS, sentence_settings
+from .modules import MODULES, SETTINGS, TRANSFORMER, ModuleSpec
+from .sentence import sentence_settings
 
 SCORES = "scores"
 ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU")

@@ -396,7 +396,7 @@ def test_the_default_task_is_that_of_the_architecture(
     assert open_checkpoint(checkpoint).default_task == task
 
 
-@pytest.mark.parametrize("architectures", [["ModernBertForMultipleChoice"], [], None])
+@pytest.mark.parametrize("architectures", [["ModernBertForSomethingElse"], [], None])
 def test_an_unknown_architecture_asks_for_the_task(
     checkpoint: Path, architectures: list[str] | None
 ) -> None:

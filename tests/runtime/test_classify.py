@@ -13,7 +13,7 @@ import transformers
 import mbert
 from mbert.errors import CheckpointError, InputError
 from mbert.runtime import LabelScore
-from support.checkpoints import SMALL, edit_config, make_model, save_model
+from support.checkpoints import SMALL, edit_config, save_model
 from support.text import SENTENCES, add_tokenizer
 
 TEXTS = (
@@ -110,11 +110,3 @@ def test_multiple_choice_is_refused_with_what_to_do(tmp_path: Path) -> None:
         found = loaded.classify(pairs, function_to_apply="none")
     logits = torch.tensor([labels[0].score for labels in found])
     assert logits.softmax(0).tolist() == pytest.approx(expected, abs=1e-4)
-
-
-def test_unknown_architectures_are_refused(tmp_path: Path, label_checkpoint: Path) -> None:
-    model = make_model("feature-extraction", **{**SMALL, "num_hidden_layers": 1})
-    folder = save_model(model, tmp_path / "checkpoint")
-    edit_config(folder, architectures=["ModernBertForSomethingElse"])
-    with pytest.raises(CheckpointError, match=r"architectures is \['ModernBertForSomethingElse'\]"):
-        mbert.convert(folder, tmp_path / "bundle")
