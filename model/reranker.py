@@ -40,7 +40,7 @@ class ModularClassification(nn.Module):
                 f"{MODULES} lists nothing that makes scores of a sequence: expected a Pooling and "
                 f"a Dense with module_output_name {SCORES!r}."
             )
-        if not self.chain.includes_prompt:
+        if not all(spec.flag("include_prompt", True) for spec in modules):
             raise CheckpointError(
                 f"{MODULES}: Pooling has include_prompt false, which text-classification does not "
                 "compute: a prompt's tokens count like any other."
