@@ -14,7 +14,7 @@ from mbert.errors import MbertError
 
 from .bundle import open_bundle
 from .late_interaction import ROLES, LateInteraction
-from .manifest import Engine, Manifest, TensorSpec
+from .manifest import Embedding, Engine, Manifest, Reranking, TensorSpec
 
 Row = tuple[str, str]
 
@@ -34,7 +34,7 @@ def main(bundle: Path, as_json: bool) -> None:
         size = sum(entry.size for entry in manifest.files.values())
         click.echo(json.dumps({"bundle": str(bundle), "size": size, **asdict(manifest)}))
         return
-    rows = (*summary(manifest), *_details(manifest))
+    rows = (*summary(manifest), *details(manifest))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
@@ -67,7 +67,8 @@ def summary(manifest: Manifest) -> Iterator[Row]:
     yield "size", _megabytes(sum(entry.size for entry in manifest.files.values()))
 
 
-def _details(manifest: Manifest) -> Iterator[Row]:
+def details(manifest: Manifest) -> Iterator[Row]:
+    """What else the manifest says."""
     limits, source, record = manifest.limits, manifest.source, manifest.verification
     yield "one call", f"up to {limits.max_tokens} tokens, {limits.max_sequences} sequences"
     for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
@@ -86,6 +87,13 @@ def _details(manifest: Manifest) -> Iterator[Row]:
         yield "labels", f"{len(manifest.labels)}: {names}{more}"
     if manifest.problem_type is not None:
         yield "problem type", manifest.problem_type
+    if manifest.embedding is not None:
+        own = manifest.embedding
+        yield "vectors", f"compared by {own.similarity}{', of length 1' * own.normalized}"
+        yield from _prompts(own)
+    if manifest.reranking is not None:
+        yield "activation", manifest.reranking.activation
+        yield from _prompts(manifest.reranking)
     if manifest.late_interaction is not None:
         yield from _roles(manifest.late_interaction)
     if manifest.special_tokens:
@@ -140,6 +148,11 @@ def _engine_state(engine: Engine, was_run: bool) -> str:
         f"{engine.builder} for {capability}, {len(engine.profiles)} profiles, up to "
         f"{activations:.0f} MB of activations; built, {'and run' if was_run else 'not run'}"
     )
+
+
+def _prompts(own: Embedding | Reranking) -> Iterator[Row]:
+    for name, text in own.prompts.items():
+        yield "prompt", f"{name}: {text!r}{' (default)' * (name == own.default_prompt)}"
 
 
 def _shown(spec: TensorSpec) -> str:

@@ -102,6 +102,7 @@ class Runner:
         overflow: str = "error",
         stride: int | None = None,
         first: int = 0,
+        prompt: int = 0,
     ) -> Windows:
         """Tokenize texts or pairs, long ones into several windows where ``overflow`` is "chunk".
 
@@ -110,13 +111,14 @@ class Runner:
             overflow: of a text that is too long: "error", "truncate" or "chunk".
             stride: see :func:`mbert.runtime.windows.cut`.
             first: the number that messages give to the first text.
+            prompt: see :meth:`Tokenizer.windows`.
 
         Raises:
             InputError: not text; too long, where that is an error; an id beyond the vocabulary.
             BundleError: there is no tokenizer.
         """
         if overflow == "chunk":
-            windows = self.tokenizer.windows(texts, stride, first=first)
+            windows = self.tokenizer.windows(texts, stride, first=first, prompt=prompt)
         else:
             ids = self.tokenizer.encode(texts, overflow == "truncate", first=first)
             windows = Windows.of([(sequence, sequence.size)] for sequence in ids)

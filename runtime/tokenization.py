@@ -101,13 +101,17 @@ class Tokenizer:
         self._check_lengths(encodings, longest, first)
         return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
 
-    def windows(self, texts: Sequence[Text], stride: int | None, *, first: int = 0) -> Windows:
+    def windows(
+        self, texts: Sequence[Text], stride: int | None, *, first: int = 0, prompt: int = 0
+    ) -> Windows:
         """Tokenize texts, and cut those that are longer than the bundle takes.
 
         Args:
             texts: texts, or pairs that fit.
             stride: see :func:`mbert.runtime.windows.cut`.
             first: the number that messages give to the first text.
+            prompt: how many characters at the beginning of each text are a prompt, which every
+                window repeats.
 
         Raises:
             InputError: not text; a pair that is too long; a stride that is too long.
@@ -116,7 +120,7 @@ class Tokenizer:
         return Windows.of(
             cut(
                 np.asarray(encoding.ids, np.int32),
-                np.asarray(encoding.special_tokens_mask) == 0,
+                _own(encoding, prompt),
                 longest,
                 stride,
                 f"Text {first + i}",
@@ -230,6 +234,13 @@ def _tokenized_pair(pair: tuple[str, str], encoding: Any) -> TokenizedPair:
         offsets=np.asarray(encoding.offsets, np.int64).reshape(-1, 2),
         words=np.asarray(words, np.int64),
     )
+
+
+def _own(encoding: Any, prompt: int) -> NDArray[np.bool_]:
+    """Which tokens are neither special ones that were added nor of the prompt."""
+    ends = np.array([end for _, end in encoding.offsets], np.int64)
+    own: NDArray[np.bool_] = np.asarray(encoding.special_tokens_mask) == 0
+    return own & (ends > prompt) if prompt else own
 
 
 def _read(path: Path) -> HuggingFaceTokenizer:

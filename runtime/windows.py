@@ -73,15 +73,15 @@ def settle_overflow(overflow: str, truncate: bool) -> str:
 def cut(
     ids: Int32Array, own: NDArray[np.bool_], longest: int, stride: int | None, what: str
 ) -> list[tuple[Int32Array, int]]:
-    """Cut a text's tokens into windows of at most ``longest``, with the special tokens on each.
+    """Cut a text's tokens into windows of at most ``longest``, with what is not its own on each.
 
     A window begins where the one before it ends, less ``stride`` tokens. The last one ends with the
     text and is shorter where that comes out so.
 
     Args:
-        ids: int32 [tokens], special tokens included.
+        ids: int32 [tokens], special tokens and a prompt's included.
         own: bool [tokens], which of them are the text's own.
-        longest: tokens of a window, special tokens included.
+        longest: tokens of a window, the same included.
         stride: own tokens that neighbours share; None: an eighth of a window's.
         what: the text's name in messages.
 
@@ -102,7 +102,12 @@ def cut(
             "cut into windows. Cut its texts, or pass overflow='truncate'."
         )
     room = longest - (ids.size - places.size)
-    shared = max(room, 0) // _SHARED if stride is None else stride
+    if room < 1:
+        raise InputError(
+            f"{what} has {ids.size - places.size} tokens that every window repeats, special ones "
+            f"and a prompt's; the bundle takes up to {longest}. Pass a shorter prompt."
+        )
+    shared = room // _SHARED if stride is None else stride
     if not 0 <= shared < room:
         raise InputError(
             f"stride is {shared}; expected 0 to {room - 1}, less than the {room} tokens of a text "

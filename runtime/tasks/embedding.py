@@ -133,12 +133,11 @@ def embed(
         overflow=options.overflow,
         stride=options.stride,
         first=first,
+        prompt=len(options.prompt),
     )
     skipped = None
     if options.prompt and runner.excludes_prompt:
-        # The prompt is at the beginning of a text's first window.
-        begins = np.diff(windows.texts, prepend=-1) > 0
-        skipped = np.where(begins, runner.prompt_length(options.prompt), 0).astype(np.int32)
+        skipped = np.full(len(windows.ids), runner.prompt_length(options.prompt), np.int32)
     vectors = np.zeros((len(windows.ids), width_of(runner.manifest)), np.float32)
     tokens = sum(ids.size for ids in windows.ids)
     with progress_bar(progress, tokens) as advance:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from mbert.cli import main
 from mbert.runtime import Manifest
+from mbert.runtime.inspection import details
+from mbert.runtime.manifest import Embedding, Reranking
 
 
 def inspect(*arguments: object) -> Result:
@@ -49,6 +52,24 @@ def test_a_bundle_says_what_it_is(classify_bundle: Path) -> None:
     assert set(files) == set(manifest.files)
     assert files["model.onnx.data"].endswith("MB")
     assert files["config.json"].endswith("kB")
+
+
+def test_prompts_and_scores_are_shown(embed_bundle: Path) -> None:
+    prompts = {"query": "search: ", "document": ""}
+    manifest = replace(
+        Manifest.read(embed_bundle),
+        embedding=Embedding(prompts, "query", "dot", None, normalized=True),
+        reranking=Reranking("sigmoid", {"web": "find: "}, None),
+    )
+    found = list(details(manifest))
+    for row in (
+        ("vectors", "compared by dot, of length 1"),
+        ("prompt", "query: 'search: ' (default)"),
+        ("prompt", "document: ''"),
+        ("activation", "sigmoid"),
+        ("prompt", "web: 'find: '"),
+    ):
+        assert row in found
 
 
 def test_what_a_task_does_not_have_is_not_shown(embed_bundle: Path) -> None:

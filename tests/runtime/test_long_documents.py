@@ -88,6 +88,28 @@ def test_a_window_shares_an_eighth_unless_told_otherwise(short: mbert.Model) -> 
     )
 
 
+def test_every_window_begins_with_the_prompt(short: mbert.Model, text_checkpoint: Path) -> None:
+    prompt = "the river: "
+    tokenizer = Tokenizer.from_file(str(text_checkpoint / "tokenizer.json"))
+    whole = tokenizer.encode(prompt + DOCUMENTS[0])
+    repeated = sum(0 < end <= len(prompt) for _, end in whole.offsets)
+    own = whole.ids[1 + repeated : -1]
+    room = LONGEST - 2 - repeated
+    total: Any = 0.0
+    for start in range(0, len(own) - 3, room - 3):
+        ids = [*whole.ids[: 1 + repeated], *own[start : start + room], whole.ids[-1]]
+        new = len(own[start : start + room]) - (3 if start else 0)
+        total = total + new * short.run([ids])[0].astype(np.float64).mean(0)
+    found = short.embed(
+        [SENTENCES[1][:9], DOCUMENTS[0]], prompt=prompt, overflow="chunk", stride=3, normalize=False
+    )
+    np.testing.assert_allclose(found[1], total / len(own), atol=2e-5 * np.abs(total).max())
+    alone = short.embed(SENTENCES[1][:9], prompt=prompt, normalize=False)
+    np.testing.assert_allclose(found[0], alone, atol=2e-5 * np.abs(alone).max())
+    with pytest.raises(InputError, match="tokens that every window repeats"):
+        short.embed(DOCUMENTS[0], prompt="the river: " * 9, overflow="chunk")
+
+
 def test_what_fits_is_embedded_as_ever(short: mbert.Model, embedder: mbert.Model) -> None:
     fitting = [SENTENCES[4], "", "a", ("a", "b")]
     np.testing.assert_array_equal(short.embed(fitting, overflow="chunk"), embedder.embed(fitting))
