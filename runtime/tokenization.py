@@ -238,9 +238,13 @@ def _tokenized_pair(pair: tuple[str, str], encoding: Any) -> TokenizedPair:
 
 def _own(encoding: Any, prompt: int) -> NDArray[np.bool_]:
     """Which tokens are neither special ones that were added nor of the prompt."""
-    ends = np.array([end for _, end in encoding.offsets], np.int64)
     own: NDArray[np.bool_] = np.asarray(encoding.special_tokens_mask) == 0
-    return own & (ends > prompt) if prompt else own
+    if not prompt:
+        return own
+    # A pair has it in front of its first text.
+    places = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+    behind: NDArray[np.bool_] = np.array([end > prompt or text == 1 for (_, end), text in places])
+    return own & behind
 
 
 def _read(path: Path) -> HuggingFaceTokenizer:

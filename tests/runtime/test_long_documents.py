@@ -140,8 +140,10 @@ def test_wrong_options_are_refused(
 
 
 def test_a_long_pair_is_not_cut_into_windows(short: mbert.Model) -> None:
-    with pytest.raises(InputError, match=r"Text 1 has \d+ tokens.* a pair is not cut"):
-        short.embed(["a", (DOCUMENTS[0], DOCUMENTS[1])], overflow="chunk")
+    for pair in ((DOCUMENTS[0], DOCUMENTS[1]), (DOCUMENTS[0], "a")):
+        for prompt in ("", "the river: "):
+            with pytest.raises(InputError, match=r"Text 1 has \d+ tokens.* a pair is not cut"):
+                short.embed(["a", pair], prompt=prompt, overflow="chunk")
 
 
 @given(
