@@ -60,7 +60,10 @@ def to_padded(model: ir.Model) -> None:
     for node in list(graph):
         if node.domain == DOMAIN and node.op_type == "VarlenAttention":
             writer.replace(node)
-        elif node.domain == DOMAIN and node.attributes["mode"].as_int() == POOLING_MODES["max"]:
+        elif (
+            node.op_type == "VarlenPooling"
+            and node.attributes["mode"].as_int() == POOLING_MODES["max"]
+        ):
             raise ExportError(
                 "The model pools by max, which takes a loop over the sequences in standard "
                 "operators; TensorRT-RTX runs nothing else. Use --backend tensorrt or onnxruntime."
