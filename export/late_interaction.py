@@ -45,6 +45,8 @@ def resolve(
     longest, vocabulary = limits.max_sequence_length, checkpoint.config.vocab_size
     settings = read_json(checkpoint.folder / SETTINGS)
     prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise CheckpointError(f"{SETTINGS}: prompts is {prompts!r}; expected an object of texts.")
     similarity = settings.get("similarity_fn_name") or "maxsim"
     if similarity not in _IS_MEAN:
         raise CheckpointError(

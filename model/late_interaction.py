@@ -73,7 +73,9 @@ class LateInteraction:
         Raises:
             CheckpointError: a setting that makes no sense, or is not supported; it is named.
         """
-        expansion, longest_query = _query_expansion(modules[0])
+        transformer = modules[0]
+        expansion, longest_query = _query_expansion(transformer)
+        lengths = {"query": longest_query, "document": _length(transformer, "document_length")}
         skipped: dict[str, tuple[str, ...]] = dict.fromkeys(ROLES, ())
         for spec in modules[1:]:
             if spec.kind == MASK:
@@ -82,16 +84,11 @@ class LateInteraction:
                 skipped.update((role, skipped[role] + words) for role in ROLES if role in roles)
                 if spec.settings.get("keep_only_token_ids"):
                     raise spec.unsuited("keep_only_token_ids", "nothing: mbert reads no images")
-        terms = {
-            role: Terms(
-                modules[0].settings.get(f"{role}_prefix") or None,
-                _length(modules[0], f"{role}_length"),
-                skipped[role],
-            )
+        query, document = (
+            Terms(transformer.text(f"{role}_prefix", "") or None, lengths[role], skipped[role])
             for role in ROLES
-        }
-        query = Terms(terms["query"].prefix, longest_query, terms["query"].skipped)
-        return cls(query, terms["document"], expansion)
+        )
+        return cls(query, document, expansion)
 
 
 class MultiVector(nn.Module):

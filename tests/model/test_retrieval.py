@@ -137,6 +137,9 @@ def test_an_expansion_that_is_attended_needs_no_inputs_of_its_own(changed: Any) 
         ({"attend_to_expansion_tokens": "no"}, "query_expansion of Transformer"),
         ({"skiplist_words": [1]}, "skiplist_words of MultiVectorMask"),
         ({"prompts": {"query": 3}}, "the prompt query is 3"),
+        ({"prompts": ["a"]}, r"prompts is \['a'\]"),
+        ({"query_prefix": 3}, "query_prefix of Transformer is 3"),
+        ({"do_query_expansion": 1, "attend_to_expansion_tokens": 0}, "query_expansion of Transf"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
