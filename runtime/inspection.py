@@ -76,11 +76,6 @@ def details(manifest: Manifest) -> Iterator[Row]:
             yield kind, _shown(spec)
     if manifest.pooling is not None:
         yield "pooling", manifest.pooling
-    if manifest.embedding is not None:
-        for name, prompt in manifest.embedding.prompts.items():
-            is_default = name == manifest.embedding.default_prompt
-            yield "prompt", f"{name} {prompt!r}{', the default' if is_default else ''}"
-        yield "similarity", manifest.embedding.similarity
     if manifest.labels is not None:
         more = ", ..." if len(manifest.labels) > _LABELS_SHOWN else ""
         names = ", ".join(manifest.labels[:_LABELS_SHOWN])

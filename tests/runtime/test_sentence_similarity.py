@@ -19,7 +19,6 @@ from torch import nn
 import mbert
 from mbert.errors import BundleError, InputError
 from mbert.runtime.cli import main
-from mbert.runtime.inspection import main as inspect
 from support.checkpoints import SMALL
 from support.pooling import POOLINGS
 from support.sentence import load_sentence_transformer, save_sentence_transformer
@@ -238,13 +237,6 @@ def test_similarity_is_the_checkpoints(cosine: mbert.Model) -> None:
     assert cosine.info.embedding is not None
     assert cosine.info.embedding.similarity == "cosine"
     assert np.abs(cosine.similarity(vectors, vectors[:2]) - exact).max() < 1e-6
-
-
-def test_inspection_names_prompts_and_similarity(cosine: mbert.Model) -> None:
-    result = CliRunner().invoke(inspect, [str(cosine._runner._folder)])
-    shown = [line.split(maxsplit=1) for line in result.output.splitlines()]
-    assert ["prompt", "query 'bread and water: '"] in shown
-    assert ["similarity", "cosine"] in shown
 
 
 def test_the_command_takes_prompts_and_dimensions(cosine: mbert.Model) -> None:
