@@ -12,6 +12,11 @@
 
 namespace mbert::cpu {
 
+// Columns of a panel of weights, and the consecutive inputs that lie together for each of them: 16
+// columns of 4 bytes are what one instruction multiplies on VNNI.
+constexpr std::int64_t kPanelColumns = 16;
+constexpr std::int64_t kPanelInputs = 4;
+
 struct QuantizedLinearParams {
   const float* x = nullptr;  // [tokens, inputs]
   std::int64_t tokens = 0;
@@ -43,7 +48,7 @@ std::size_t scratch_bytes(const QuantizedLinearParams& params, Isa isa);
 
 // Computes params.out. The parameters have to be valid; `scratch` is aligned to 64 bytes. A row's
 // result has the same bits at any place, in any batch, on any number of threads. A row that holds
-// what is not finite gives nothing finite, where its weights' sums are not 0.
+// what is not finite gives nothing finite.
 void run(const QuantizedLinearParams& params, Isa isa, void* scratch,
          const ParallelFor& parallel_for);
 
