@@ -169,7 +169,9 @@ def _agreements(report: Report) -> Iterator[str]:
         agreed = [(agreement, workload) for agreement, workload in found if agreement is not None]
         if agreed:
             worst, workload = max(agreed, key=lambda pair: pair[0].max_abs_error)
+            cosine = min(agreement.cosine for agreement, _ in agreed)
             yield (
-                f"{name} agrees with {worst.reference} to {worst.max_abs_error:.1e} (largest value "
-                f"{worst.largest_value:.3g}), cosine {worst.cosine:.6f}, or better: {workload}."
+                f"{name} agrees with {worst.reference} to {worst.max_abs_error:.1e} or better "
+                f"(largest value {worst.largest_value:.3g}, {workload}), the cosine is at least "
+                f"{cosine:.6f}."
             )

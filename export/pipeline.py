@@ -147,11 +147,12 @@ def convert(
     record_of_calibration: dict[str, Any] | None = None
     settled = "fp32"
     reduce: Reduce | None = None
+    text: Sample | None = None  # what int8 is verified on
     if reduced:
         with step("measure the activations"):
             sample = _sample(source, limits, calibration)
             if choice.target is None:
-                settled = precision
+                settled, text = precision, sample
                 reduce = partial(
                     quantize, config=source.config, activations=sample_activations(model, sample)
                 )
@@ -164,7 +165,10 @@ def convert(
                 if why is not None:
                     say(why)
     with step("run PyTorch"):
-        reference = _reference(model, chosen, source.config, limits, settled, reduce)
+        inputs = awkward_batch(model, source.config, limits.max_sequence_length, text)
+        # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
+        judged_as = "fp32" if settled == "bf16" else settled
+        reference = make_reference(model, chosen, inputs, judged_as, reduce)
         if settled == "int8":
             check_cosines(reference)
     with bundle_folder(destination, force) as folder:
@@ -230,20 +234,6 @@ def _sample(
     text = Path(calibration) if calibration is not None else None
     found = tokenizer if tokenizer.exists() else None
     return read_sample(found, limits, source.config.vocab_size, text)
-
-
-def _reference(
-    model: nn.Module,
-    task: str,
-    config: ModelConfig,
-    limits: Limits,
-    precision: str,
-    reduce: Reduce | None,
-) -> Reference:
-    inputs = awkward_batch(model, config, limits.max_sequence_length)
-    # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
-    judged_as = "fp32" if precision == "bf16" else precision
-    return make_reference(model, task, inputs, judged_as, reduce)
 
 
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:

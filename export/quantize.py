@@ -1,4 +1,4 @@
-"""A model to 8 bits: every linear layer of the encoder, the embedding, and a tied decoder.
+"""A model to 8 bits: every linear layer of the encoder, the embedding, and fill-mask's decoder.
 
 Channels that are much larger than their neighbours would take all the steps of a row for
 themselves. They are divided by a factor where they come from, and the weights that they meet are

@@ -55,14 +55,19 @@ def read_sample(
         lengths = [min(length, longest) for length in _RANDOM_LENGTHS]
         ids = [generator.integers(0, vocab_size, n, dtype=np.int32) for n in lengths]
         return Sample("random token ids", ids)
-    lines = _lines(text)
-    encoded = Tokenizer(tokenizer, limits).encode(lines, truncate=True)
+    lines = read_lines(text)
+    encoded = [ids[:longest] for ids in Tokenizer(tokenizer, limits).encode(lines, truncate=True)]
     # Short ones, as they are, and a long one: attention to much else changes what is reached.
     joined = np.concatenate(encoded)[:longest]
     return Sample(text.name if text else "the built-in sample", [*encoded, joined])
 
 
-def _lines(text: Path | None) -> list[str]:
+def read_lines(text: Path | None) -> list[str]:
+    """The texts of a file, one a line; None: a small sample of languages, code and noise.
+
+    Raises:
+        ExportError: it cannot be read, or is empty.
+    """
     if text is None:
         contents = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
     else:

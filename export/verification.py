@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,9 +27,10 @@ from mbert.steps import Steps
 from .inputs import make_batch
 from .pipeline import Progress, shape_of
 from .quantize import quantize, sample_activations
-from .sample import Sample
+from .sample import read_lines, read_sample
 from .verify import (
     FACTORS,
+    LEAST_COSINE,
     SEED,
     Reduce,
     awkward_batch,
@@ -87,6 +87,9 @@ def main(
                 f"({FACTORS[record['precision']]:g} times PyTorch's own in {record['precision']}), "
                 f"largest value {found['largest_value']:.3g}"
             )
+        if record["precision"] == "int8":
+            cosine = record["hidden_state_cosine"]
+            click.echo(f"hidden states: cosine {cosine:.5f}, expected at least {LEAST_COSINE}")
     if not record["passed"]:
         raise click.ClickException("The bundle errs beyond the tolerance.")
 
@@ -112,8 +115,10 @@ def verify_bundle(
         progress: called with the name of each step; returns a context manager around it.
 
     Returns:
-        ``passed``; ``judge``; ``precision``; ``sequences`` and ``tokens``, how many; and for each
-        of ``outputs`` the figures of the batch whose error is nearest its tolerance.
+        ``passed``; ``judge``; ``precision``; ``sequences`` and ``tokens``, how many;
+        ``hidden_state_cosine``, of PyTorch in the bundle's precision with float64, the least mean
+        of a batch; and for each of ``outputs`` the figures of the batch whose error is nearest its
+        tolerance.
 
     Raises:
         BundleError: as :func:`mbert.load`.
@@ -135,14 +140,17 @@ def verify_bundle(
             sequences = _sequences(opened, texts)
         with step("compare"):
             for model, inputs in _batches(source, opened, sequences):
-                reduce = _quantizer(model, source, inputs) if manifest.precision == "int8" else None
+                reduce = _quantizer(model, source, opened) if manifest.precision == "int8" else None
                 reference = make_reference(model, manifest.task, inputs, manifest.precision, reduce)
                 records.append(compare({manifest.backend: lambda: session.run}, reference))
     finally:
         session.close()
     lengths = [length for record in records for length in record["batch"]["lengths"]]
+    cosine = min(record["hidden_state_cosine"]["mean"] for record in records)
+    turned = manifest.precision == "int8" and not cosine >= LEAST_COSINE
     return {
-        "passed": not any(map(beyond_tolerance, records)),
+        "passed": not turned and not any(map(beyond_tolerance, records)),
+        "hidden_state_cosine": cosine,
         "judge": f"PyTorch {torch.__version__} in float64",
         "precision": manifest.precision,
         "sequences": len(lengths),
@@ -175,8 +183,7 @@ def _sequences(bundle: Bundle, texts: Sequence[str] | None) -> list[NDArray[np.i
     if texts is None and bundle.tokenizer is None:
         return None
     if texts is None:
-        sample = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
-        texts = [line for line in sample.splitlines() if line.strip()]
+        texts = read_lines(None)
     if not texts:
         raise InputError("There are no texts to compare on. Give one a line.")
     if bundle.tokenizer is None:
@@ -205,13 +212,11 @@ def _batches(
         yield model, inputs
 
 
-def _quantizer(
-    model: nn.Module, source: Checkpoint, inputs: dict[str, NDArray[np.int32]]
-) -> Reduce:
-    """Quantize as an export does, calibrated on the batch itself: what 8 bits cost on it."""
-    offsets = inputs["cu_seqlens"]
-    sequences = np.split(inputs["input_ids"][: offsets[-1]], offsets[1:-1])
-    activations = sample_activations(model, Sample("the batch", sequences))
+def _quantizer(model: nn.Module, source: Checkpoint, bundle: Bundle) -> Reduce:
+    """Quantize as an export does that is calibrated on the built-in sample."""
+    limits, vocab_size = bundle.manifest.limits, source.config.vocab_size
+    sample = read_sample(bundle.tokenizer, limits, vocab_size, None)
+    activations = sample_activations(model, sample)
     return partial(quantize, config=source.config, activations=activations)
 
 

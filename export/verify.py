@@ -27,13 +27,15 @@ from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
 from .graph import Graph
 from .inputs import make_batch
 from .precision import cast
+from .sample import Sample
 
 # float32 differs by the order of sums alone; in reduced precision each step rounds.
 FACTORS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 2.0}
 # Where PyTorch happens to err by next to nothing: a few units in the last place of the largest
 # value are rounding, not drift.
 FLOOR = 1e-6
-# int8 is judged by direction, too: the mean cosine of the last hidden states.
+# int8 is judged by direction, too: the mean cosine of PyTorch's last hidden states with the same
+# integers, on text, since that is where the large channels are.
 LEAST_COSINE = 0.999
 SEED = 0
 
@@ -82,16 +84,20 @@ class Reference:
 
 
 def awkward_batch(
-    model: nn.Module, config: ModelConfig, max_length: int
+    model: nn.Module, config: ModelConfig, max_length: int, text: Sample | None = None
 ) -> dict[str, NDArray[np.int32]]:
-    """Make a batch of random ids and awkward lengths, up to ``max_length``.
+    """Make a batch of awkward lengths, up to ``max_length``, of random ids or of a text's.
 
     The longest sequence is longer than the widest window, so that every window cuts.
     """
     widest = max(layer.window for layer in config.layers)
     lengths = (*_LENGTHS, widest + _LENGTHS[-1])
     used = tuple(dict.fromkeys(min(length, max_length) for length in lengths))
-    return make_batch(model, used, config.vocab_size, np.random.default_rng(SEED))
+    batch = make_batch(model, used, config.vocab_size, np.random.default_rng(SEED))
+    if text is not None:
+        tokens = sum(used)
+        batch["input_ids"][:tokens] = np.resize(np.concatenate(text.sequences), tokens)
+    return batch
 
 
 def make_reference(

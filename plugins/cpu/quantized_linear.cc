@@ -110,7 +110,7 @@ void run(const QuantizedLinearParams& params, Isa isa, void* scratch,
     task.norm_weight = params.norm_weight;
     task.norm_bias = params.norm_bias;
     task.epsilon = params.epsilon;
-    task.normalized = thread_row();
+    task.normalized = params.norm_weight == nullptr ? nullptr : thread_row();
     task.quantized = quantized + static_cast<std::size_t>(first) * layout.row_bytes;
     task.scale = scales + first;
     table.quantize(task);

@@ -8,14 +8,10 @@
 #include <string>
 
 #include "isa.h"
+#include "quantized_linear_layout.h"
 #include "types.h"
 
 namespace mbert::cpu {
-
-// Columns of a panel of weights, and the consecutive inputs that lie together for each of them: 16
-// columns of 4 bytes are what one instruction multiplies on VNNI.
-constexpr std::int64_t kPanelColumns = 16;
-constexpr std::int64_t kPanelInputs = 4;
 
 struct QuantizedLinearParams {
   const float* x = nullptr;  // [tokens, inputs]

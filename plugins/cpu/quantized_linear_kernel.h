@@ -75,7 +75,8 @@ class RowQuantizer {
     std::int32_t bits = 0;
     for (int i = 0; i < kLanes; ++i) bits = largest[i] > bits ? largest[i] : bits;
     const float magnitude = bit_cast<float>(bits);
-    // From 127 / FLT_MAX = 3.7e-37 down the quotient would not be finite: such a row counts as zeros.
+    // From 127 / FLT_MAX = 3.7e-37 down the quotient would not be finite: such a row counts as
+    // zeros.
     const float inverse = magnitude < 1e-36f ? 0.0f : kQuantizedLargest / magnitude;
     Int sum = {};
     for (std::int64_t i = 0; i < inputs; i += kLanes) {

@@ -6,14 +6,10 @@
 #include <cstdint>
 
 #include "common/operator_types.h"
+#include "quantized_linear_layout.h"
 
 namespace mbert::cpu {
 
-// Columns of a panel of weights, and the consecutive inputs that lie together for each of them: 16
-// columns of 4 bytes are what one instruction multiplies on VNNI, and one row of a tile on AMX.
-constexpr std::int64_t kPanelColumns = 16;
-constexpr std::int64_t kPanelInputs = 4;
-constexpr std::int64_t kPanelGroupBytes = kPanelColumns * kPanelInputs;
 // Panels that are multiplied together; of a gated operator one holds values, the other their gates.
 constexpr std::int64_t kPairColumns = 2 * kPanelColumns;
 

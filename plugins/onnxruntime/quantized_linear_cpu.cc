@@ -51,7 +51,7 @@ class QuantizedLinearKernel {
     const Shape& weight = inputs[kWeight];
     if (x.size() != 2 || weight.size() != 4 || !weight[0].is_number()) return {};
     Dimension columns;
-    columns.value = weight[0].value * kColumnsOfPanel / (Form::kGated ? 2 : 1);
+    columns.value = weight[0].value * cpu::kPanelColumns / (Form::kGated ? 2 : 1);
     return {x[0], columns};
   }
 
@@ -76,9 +76,10 @@ class QuantizedLinearKernel {
     const Ort::ConstValue weight = context.GetInput(kWeight);
     const std::vector<std::int64_t> panels = shape_of(weight, "weight", 4);
     params.weight = weight.GetTensorData<std::uint8_t>();
-    params.outputs = panels[0] * kColumnsOfPanel;
-    require_shape("weight", panels,
-                  {panels[0], params.inputs / kInputsOfPanel, kColumnsOfPanel, kInputsOfPanel});
+    params.outputs = panels[0] * cpu::kPanelColumns;
+    require_shape(
+        "weight", panels,
+        {panels[0], params.inputs / cpu::kPanelInputs, cpu::kPanelColumns, cpu::kPanelInputs});
     require_valid(cpu::validate(params));
 
     params.weight_scale = floats(context, kWeight + 1, "weight_scale", {params.outputs});
@@ -95,9 +96,6 @@ class QuantizedLinearKernel {
   }
 
  private:
-  // Of the layout of weights: docs/operators.md.
-  static constexpr std::int64_t kColumnsOfPanel = 16, kInputsOfPanel = 4;
-
   static const float* floats(const Ort::KernelContext& context, std::size_t index, const char* name,
                              const std::vector<std::int64_t>& expected) {
     const Ort::ConstValue value = context.GetInput(index);

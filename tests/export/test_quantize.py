@@ -16,6 +16,7 @@ from mbert.errors import ExportError
 from mbert.export import quantize as quantize_module
 from mbert.export.verification import verify_bundle
 from mbert.model import open_checkpoint
+from mbert.model.quantized import QuantizedWeight
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
 from support.text import add_tokenizer
 
@@ -134,19 +135,46 @@ def test_sizes_that_the_kernels_do_not_take_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-def test_smoothing_changes_nothing_but_rounding(checkpoint: Path) -> None:
-    """With factors but without rounding the model computes what it did."""
+def test_smoothing_changes_nothing_but_rounding(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without rounding, what is divided in one place is multiplied in another."""
+
+    def as_it_is(weight: torch.Tensor, bias: torch.Tensor | None) -> QuantizedWeight:
+        ones, zeros = torch.ones(weight.shape[0]), torch.zeros(weight.shape[0])
+        return QuantizedWeight(weight, ones, zeros if bias is None else bias)
+
+    taken: list[Any] = []
+    monkeypatch.setattr(quantize_module, "quantize_weight", as_it_is)
+    monkeypatch.setattr(quantize_module, "_STRENGTHS", (0.6,))
+    monkeypatch.setattr(quantize_module, "QuantizedLayer", lambda *parts: taken.extend(parts))
     source = open_checkpoint(checkpoint)
-    model = source.load_model("feature-extraction")
-    layer = model.model.layers[1]
-    activations = torch.rand(64) + 0.01, torch.randn(40, 64)
-    weight, factors = quantize_module._smoothed(layer.mlp.Wi, activations)
-    norm, bias = quantize_module._norm(layer.mlp_norm, factors)
-    x = torch.randn(9, 64)
-    expected = layer.mlp.Wi(layer.mlp_norm(x))
-    smoothed = torch.nn.functional.layer_norm(x, (64,), norm, bias, source.config.norm_eps)
-    found = smoothed @ (weight.integers * weight.scale[:, None]).T + weight.bias
-    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+    layer = source.load_model("feature-extraction").model.layers[1]
+    generator = torch.Generator().manual_seed(0)
+    seen = {}
+    for name, module in layer.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            rows = torch.randn(40, module.in_features, generator=generator)
+            rows[:, ::7] *= 50
+            seen[f"layers.1.{name}"] = rows.abs().amax(0), rows
+    quantize_module._quantize_layer(layer, "layers.1", source.config, seen)
+    _, qkv, out, up, down, attention_norm, mlp_norm, epsilon, _ = taken
+
+    def linear(weight: QuantizedWeight, x: torch.Tensor) -> torch.Tensor:
+        return x @ (weight.integers * weight.scale[:, None]).T + weight.bias
+
+    def normalized(norm: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], *norm, epsilon)
+
+    def values(projected: torch.Tensor) -> torch.Tensor:
+        return projected[:, 2 * projected.shape[1] // 3 :]
+
+    x = torch.randn(9, source.config.hidden_size, generator=generator)
+    found = linear(out, values(linear(qkv, normalized(attention_norm, x))))
+    torch.testing.assert_close(found, layer.attn.Wo(values(layer.attn.Wqkv(layer.attn_norm(x)))))
+    panels = linear(up, normalized(mlp_norm, x)).view(9, -1, 2, 16)
+    gated = torch.nn.functional.gelu(panels[:, :, 0]) * panels[:, :, 1]
+    torch.testing.assert_close(linear(down, gated.flatten(1)), layer.mlp(layer.mlp_norm(x)))
 
 
 def test_it_can_be_verified_again(bundle: Path, checkpoint: Path) -> None:
