@@ -267,7 +267,7 @@ def _reranks(source: Checkpoint, task: str) -> bool:
 
 
 def _reranking(source: Checkpoint) -> Reranking:
-    return Reranking(**asdict(reranking_settings(source.folder, source.modules)))
+    return Reranking(**asdict(reranking_settings(source.folder)))
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:

@@ -6,7 +6,7 @@ As in sentence-transformers each module reads one named feature and writes one. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mbert.errors import CheckpointError
 
-from .modules import MODULES, TRANSFORMER, ModuleSpec
+from .modules import MODULES, WIDTH_KEYS, ModuleSpec
 from .ops import POOLING_MODES, varlen_pooling
 from .weights import load_module
 
@@ -52,7 +52,6 @@ _MODE_OF_FLAG = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function", "use_residual")
-_WIDTH_KEYS = ("embedding_dimension", "word_embedding_dimension")
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,11 @@ class Pooling(Step):
     def __init__(self, spec: ModuleSpec, widths: Widths) -> None:
         """Make the module that ``spec`` describes."""
         super().__init__()
-        spec.need_only((*_WIDTH_KEYS, *_MODE_OF_FLAG, "pooling_mode", "include_prompt"))
+        spec.need_only((*WIDTH_KEYS, *_MODE_OF_FLAG, "pooling_mode", "include_prompt"))
         self.modes = pooling_modes(spec)
         self.includes_prompt = spec.flag("include_prompt", True)
         width = self.width_of_input(spec, widths)
-        for key in _WIDTH_KEYS:
+        for key in WIDTH_KEYS:
             if key in spec.settings and spec.number(key) != width:
                 raise spec.unsuited(key, f"the width of {TOKENS}, {width}")
         widths[SENTENCE] = width * len(self.modes)
@@ -145,8 +144,7 @@ class _Named(Step):
     def __init__(self, spec: ModuleSpec) -> None:
         """Read the names."""
         super().__init__()
-        self.reads = spec.text("module_input_name", SENTENCE)
-        self.writes = spec.text("module_output_name", self.reads)
+        self.reads, self.writes = _names(spec)
 
 
 class Dense(_Named):
@@ -227,7 +225,8 @@ class Chain(nn.Module):
         """
         super().__init__()
         transformer, *rest = modules
-        check_transformer(transformer)
+        transformer.need_one_of("transformer_task", ["feature-extraction"])
+        transformer.need_one_of("module_output_name", [TOKENS])
         self.specs = [spec for spec in rest if spec.kind not in _IGNORED]
         self.widths: Widths = {TOKENS: width}
         self.steps = nn.ModuleList(_step(spec, self.widths) for spec in self.specs)
@@ -250,6 +249,17 @@ class Chain(nn.Module):
         return features
 
 
+def scales_text(spec: ModuleSpec) -> bool:
+    """Whether a module scales a text's vector to length 1, and does no more."""
+    return spec.kind == "Normalize" and _names(spec) == (SENTENCE, SENTENCE)
+
+
+def activation_kind(name: object, kinds: Collection[str]) -> str | None:
+    """The one of ``kinds`` that a dotted name in torch.nn ends with; None where it is no such."""
+    library, _, kind = str(name).rpartition(".")
+    return kind if library.split(".")[:2] == ["torch", "nn"] and kind in kinds else None
+
+
 def pooling_modes(spec: ModuleSpec) -> tuple[str, ...]:
     """The modes of a Pooling, in the order of their vectors.
 
@@ -267,24 +277,10 @@ def pooling_modes(spec: ModuleSpec) -> tuple[str, ...]:
     return modes
 
 
-def check_transformer(spec: ModuleSpec) -> None:
-    """Refuse a transformer that is more than the encoder on a text's tokens.
-
-    Raises:
-        CheckpointError: another class, or a setting that changes what it computes; it is named.
-    """
-    if spec.kind != TRANSFORMER:
-        raise CheckpointError(f"{MODULES}: {spec.kind} is not a module that mbert computes.")
-    for key, plain in (
-        ("do_lower_case", (None, False)),
-        ("transformer_task", (None, "feature-extraction")),
-        ("module_output_name", (None, TOKENS)),
-        ("config_args", (None, {})),
-        ("config_kwargs", (None, {})),
-        ("processing_kwargs", (None, {})),
-    ):
-        if spec.settings.get(key) not in plain:
-            raise spec.unsuited(key, f"nothing, or {plain[-1]!r}")
+def _names(spec: ModuleSpec) -> tuple[str, str]:
+    """What a module with names reads and writes."""
+    reads = spec.text("module_input_name", SENTENCE)
+    return reads, spec.text("module_output_name", reads)
 
 
 def _step(spec: ModuleSpec, widths: Widths) -> Step:
@@ -299,7 +295,7 @@ def _step(spec: ModuleSpec, widths: Widths) -> Step:
 def _activation(spec: ModuleSpec) -> nn.Module:
     """The activation of a Dense, named by its class; tanh where it names none."""
     name = spec.text("activation_function", "torch.nn.Tanh")
-    library, _, kind = name.rpartition(".")
-    if library.split(".")[:2] != ["torch", "nn"] or kind not in ACTIVATIONS:
+    kind = activation_kind(name, ACTIVATIONS)
+    if kind is None:
         raise spec.unsuited("activation_function", f"one of torch.nn: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[kind]()

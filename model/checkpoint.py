@@ -18,10 +18,13 @@ from .config import ModelConfig
 from .modules import ModuleSpec, read_modules
 from .pylate import is_pylate, translated
 from .tasks import TASKS, default_task
+from .transformer import check_transformer
 from .weights import load_encoder
 
 DEFAULT_CHECKPOINT = "answerdotai/ModernBERT-base"
 
+# PEFT's, whose weights belong on top of the others.
+_ADAPTER = "adapter_config.json"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # A star also stands for the folders of modules.json.
 _HUB_FILES = [
@@ -37,6 +40,7 @@ _HUB_FILES = [
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
+    _ADAPTER,
 ]
 
 
@@ -82,6 +86,8 @@ class Checkpoint:
         """
         if task not in TASKS:
             raise CheckpointError(f"The task is {task!r}; expected one of {', '.join(TASKS)}.")
+        if self.modules:
+            check_transformer(task, self.modules)
         # On the meta device: the parameters are replaced by the checkpoint's, never initialised.
         with torch.device("meta"):
             model = TASKS[task](self.config, self.modules)
@@ -114,6 +120,12 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         raise CheckpointError(
             f"{source} is neither a folder nor a Hugging Face hub id. Pass the folder that holds "
             "config.json and model.safetensors, or an id such as " + DEFAULT_CHECKPOINT + "."
+        )
+    if (folder / _ADAPTER).exists():
+        raise CheckpointError(
+            f"{name} holds {_ADAPTER}: its weights are changed by an adapter, which mbert does not "
+            "load. Merge the adapter into the weights first (merge_and_unload of PEFT), and save "
+            "the model that this gives."
         )
     return Checkpoint(name, folder, ModelConfig.from_file(folder / "config.json"), commit)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mbert.errors import CheckpointError
 
-from .chain import pooling_modes
+from .chain import pooling_modes, scales_text
 from .config import POOLINGS
 from .json_files import read_json
 from .modules import ModuleSpec
@@ -69,7 +69,7 @@ def pooling_of(modules: Sequence[ModuleSpec]) -> str | None:
     if not modules:
         return "mean"
     # The length of the vector is the caller's choice.
-    pooling = [spec for spec in modules[1:] if spec.kind not in ("Normalize", "Dropout")]
+    pooling = [spec for spec in modules[1:] if spec.kind != "Dropout" and not scales_text(spec)]
     if [spec.kind for spec in pooling] != ["Pooling"] or not pooling[0].flag(
         "include_prompt", True
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,8 @@ from .json_files import read_json
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 TRANSFORMER = "Transformer"
+# Of a pooling's output, by the newer and the older name.
+WIDTH_KEYS = ("embedding_dimension", "word_embedding_dimension")
 
 # Libraries whose classes are known by their last name, which stays when they move within it.
 _LIBRARIES = ("sentence_transformers",)
@@ -52,6 +54,11 @@ class ModuleSpec:
         if self.settings.get(key) is None:
             return default
         return str(self._checked(key, default, str, "a text"))
+
+    def need_one_of(self, key: str, plain: Sequence[object]) -> None:
+        """Refuse a setting that is there, not null, and none of ``plain``."""
+        if self.settings.get(key) not in (None, *plain):
+            raise self.unsuited(key, " or ".join(("nothing", *map(repr, plain))))
 
     def need_only(self, known: Collection[str]) -> None:
         """Refuse settings that would change the result in a way that is not known."""

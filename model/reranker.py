@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mbert.errors import CheckpointError
 
-from .chain import TOKENS, Chain, Packing, Pooling, Step
+from .chain import TOKENS, Chain, Packing, Pooling, Step, activation_kind
 from .config import ModelConfig
 from .encoder import Encoder
 from .heads import TextClassification
 from .json_files import read_json
 from .modules import MODULES, SETTINGS, TRANSFORMER, ModuleSpec
-from .sentence import sentence_settings
+from .sentence import prompts_of
 
 SCORES = "scores"
 ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU")
@@ -73,15 +74,16 @@ def is_modular(modules: Sequence[ModuleSpec]) -> bool:
 
 
 def labels_of(config: ModelConfig, modules: Sequence[ModuleSpec]) -> tuple[str, ...]:
-    """The labels; those of a chain have transformers' default names."""
+    """The labels; those of a chain have transformers' default names.
+
+    Raises:
+        CheckpointError: as :class:`ModularClassification`.
+    """
     if not is_modular(modules):
         return config.id2label
-    widths = [
-        spec.number("out_features")
-        for spec in modules
-        if spec.settings.get("module_output_name") == SCORES
-    ]
-    return tuple(f"LABEL_{i}" for i in range(widths[-1] if widths else 0))
+    with torch.device("meta"):
+        width = Chain(modules, config.hidden_size).widths.get(SCORES, 0)
+    return tuple(f"LABEL_{i}" for i in range(width))
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,21 @@ class RerankingSettings:
     default_prompt: str | None
 
 
-def reranking_settings(folder: Path, modules: Sequence[ModuleSpec]) -> RerankingSettings:
+def reranking_settings(folder: Path) -> RerankingSettings:
     """Read what sentence-transformers saved; its defaults where there is nothing.
 
     Raises:
         CheckpointError: a file cannot be read; an activation that is not supported.
     """
-    settings = sentence_settings(folder, modules)
+    settings = read_json(folder / SETTINGS)
+    prompts, default = prompts_of(settings)
     config = read_json(folder / "config.json")
     of_library = config.get("sentence_transformers")
     if not isinstance(of_library, dict):
         of_library = {}
     # Where the library looks, in its order; the last is that of releases before 4.
     named = (
-        (SETTINGS, "activation_fn", read_json(folder / SETTINGS)),
+        (SETTINGS, "activation_fn", settings),
         ("config.json: sentence_transformers", "activation_fn", of_library),
         ("config.json", "sbert_ce_default_activation_function", config),
     )
@@ -122,12 +125,12 @@ def reranking_settings(folder: Path, modules: Sequence[ModuleSpec]) -> Reranking
             break
     else:
         activation = "Sigmoid"
-    return RerankingSettings(activation, settings.prompts, settings.default_prompt)
+    return RerankingSettings(activation, prompts, default)
 
 
 def _activation(file: str, key: str, name: Any) -> str:
-    library, _, kind = str(name).rpartition(".")
-    if library.split(".")[:2] != ["torch", "nn"] or kind not in ACTIVATIONS:
+    kind = activation_kind(name, ACTIVATIONS)
+    if kind is None:
         raise CheckpointError(
             f"{file}: {key} is {name!r}; expected one of torch.nn: {', '.join(ACTIVATIONS)}."
         )

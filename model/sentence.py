@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from mbert.errors import CheckpointError
 
-from .chain import SENTENCE, Chain, Packing
+from .chain import SENTENCE, Chain, Packing, scales_text
 from .config import ModelConfig
 from .encoder import Encoder
 from .json_files import read_json
 from .modules import MODULES, SETTINGS, ModuleSpec
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-# Names that every folder knows, with nothing to put in front where it says nothing.
+# Names that every folder of vectors knows, with nothing to put in front where it says nothing.
 _PROMPTS = ("query", "document")
 
 
@@ -84,6 +85,7 @@ class SentenceSettings:
         similarity: one of ``SIMILARITIES``.
         dimensions: how many of a vector's first values are kept; None: all.
         normalized: whether the vectors have length 1.
+        active: how many weights of a sparse vector are kept, the largest; None: all.
     """
 
     prompts: dict[str, str]
@@ -91,6 +93,7 @@ class SentenceSettings:
     similarity: str
     dimensions: int | None
     normalized: bool
+    active: int | None
 
 
 def sentence_settings(
@@ -102,25 +105,50 @@ def sentence_settings(
         CheckpointError: the file cannot be read, or a setting is not what it should be.
     """
     contents = read_json(folder / SETTINGS)
-
-    def wrong(key: str, expected: str) -> CheckpointError:
-        return CheckpointError(f"{SETTINGS}: {key} is {contents[key]!r}; expected {expected}.")
-
-    named = contents.get("prompts") or {}
-    if not isinstance(named, dict) or any(not isinstance(v, str | None) for v in named.values()):
-        raise wrong("prompts", "an object from names to texts")
-    prompts = {name: text or "" for name, text in {**dict.fromkeys(_PROMPTS), **named}.items()}
-    default = contents.get("default_prompt_name")
-    if default is not None and default not in list(prompts):
-        raise wrong("default_prompt_name", f"one of {', '.join(prompts)}")
+    prompts, default = prompts_of(contents, _PROMPTS)
     similarity = contents.get("similarity_fn_name") or default_similarity
     if similarity not in SIMILARITIES:
-        raise wrong("similarity_fn_name", f"one of {', '.join(SIMILARITIES)}")
-    dimensions = contents.get("truncate_dim")
-    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        raise wrong("truncate_dim", "an integer from 1 on")
-    kinds = [spec.kind for spec in modules if spec.kind != "Dropout"]
-    return SentenceSettings(prompts, default, similarity, dimensions, kinds[-1:] == ["Normalize"])
+        raise _wrong(contents, "similarity_fn_name", f"one of {', '.join(SIMILARITIES)}")
+    for key in ("truncate_dim", "max_active_dims"):
+        number = contents.get(key)
+        if number is not None and (type(number) is not int or number < 1):
+            raise _wrong(contents, key, "an integer from 1 on")
+    steps = [spec for spec in modules if spec.kind != "Dropout"]
+    normalized = bool(steps) and scales_text(steps[-1])
+    return SentenceSettings(
+        prompts,
+        default,
+        similarity,
+        contents.get("truncate_dim"),
+        normalized,
+        contents.get("max_active_dims"),
+    )
+
+
+def prompts_of(
+    contents: Mapping[str, Any], names: Sequence[str] = ()
+) -> tuple[dict[str, str], str | None]:
+    """The prompts by name, and the name of the default, of config_sentence_transformers.json.
+
+    Args:
+        contents: of the file.
+        names: those that are known with nothing to put in front where the file says nothing.
+
+    Raises:
+        CheckpointError: prompts that are no texts, or a default that is none of them.
+    """
+    named = contents.get("prompts") or {}
+    if not isinstance(named, dict) or any(not isinstance(v, str | None) for v in named.values()):
+        raise _wrong(contents, "prompts", "an object from names to texts")
+    prompts = {name: text or "" for name, text in {**dict.fromkeys(names), **named}.items()}
+    default = contents.get("default_prompt_name")
+    if default is not None and default not in list(prompts):
+        raise _wrong(contents, "default_prompt_name", f"one of {', '.join(prompts)}")
+    return prompts, default
+
+
+def _wrong(contents: Mapping[str, Any], key: str, expected: str) -> CheckpointError:
+    return CheckpointError(f"{SETTINGS}: {key} is {contents[key]!r}; expected {expected}.")
 
 
 def longest_sequence(folder: Path, config: ModelConfig, modules: Sequence[ModuleSpec]) -> int:

@@ -16,7 +16,7 @@ from .heads import (
     TokenClassification,
 )
 from .late_interaction import MASK, multi_vector
-from .modules import ModuleSpec
+from .modules import MODULES, ModuleSpec
 from .reranker import text_classification, writes_scores
 from .sentence import sentence_similarity
 from .sparse import SPLADE_POOLING, SparseEmbedding
@@ -69,14 +69,19 @@ def default_task(config: ModelConfig, modules: Modules) -> str:
         modules: what the folder's modules.json lists; none where it has no such file.
 
     Raises:
-        CheckpointError: no module tells, and ``architectures`` names no class whose task is
-            supported.
+        CheckpointError: there are modules after the transformer, and none of them tells; there are
+            none, and ``architectures`` names no class whose task is supported.
     """
     if writes_scores(modules):
         return "text-classification"
     for spec in modules:
         if spec.kind in _TASK_OF_MODULE:
             return _TASK_OF_MODULE[spec.kind]
+    if any(spec.kind != "Dropout" for spec in modules[1:]):
+        raise CheckpointError(
+            f"{MODULES} lists {', '.join(spec.kind for spec in modules)}, which is none of mbert's "
+            f"tasks. To leave out what it does not compute, name the task: {', '.join(TASKS)}."
+        )
     for name in config.architectures:
         if name in _TASK_OF_ARCHITECTURE:
             return _TASK_OF_ARCHITECTURE[name]

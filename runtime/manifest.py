@@ -127,6 +127,8 @@ class Embedding:
         similarity: one of ``SIMILARITIES``.
         dimensions: how many of a vector's first values are kept unless the caller says; None: all.
         normalized: whether the vectors have length 1.
+        active: how many weights of a sparse vector are kept unless the caller says, the largest;
+            None: all.
     """
 
     prompts: dict[str, str]
@@ -134,6 +136,7 @@ class Embedding:
     similarity: str
     dimensions: int | None
     normalized: bool
+    active: int | None = None
 
 
 @dataclass(frozen=True)
@@ -282,14 +285,16 @@ def _parse(raw: dict[str, Any]) -> Manifest:
 
 
 def _embedding(entry: dict[str, Any]) -> Embedding:
+    entry = {"active": None, **entry}  # added later, within the format
     embedding = Embedding(**{key.name: entry[key.name] for key in fields(Embedding)})
     _check_prompts("embedding", embedding)
     if embedding.similarity not in SIMILARITIES:
         raise ValueError(f"embedding.similarity is {embedding.similarity!r}")
     if not isinstance(embedding.normalized, bool):
         raise ValueError(f"embedding.normalized is {embedding.normalized!r}")
-    if embedding.dimensions is not None:
-        _natural("embedding.dimensions", embedding.dimensions, 1)
+    for key in ("dimensions", "active"):
+        if entry[key] is not None:
+            _natural(f"embedding.{key}", entry[key], 1)
     return embedding
 
 

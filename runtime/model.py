@@ -332,7 +332,8 @@ class Model:
         Args:
             texts: one text or several.
             prompt: as in :meth:`embed`.
-            top_k: keep this many weights of each, the largest; None: all that are not zero.
+            top_k: keep this many weights of each, the largest; None: as many as the checkpoint's
+                ``max_active_dims`` says, or all that are not zero.
             truncate: cut a text that is too long instead of raising.
 
         Returns:

@@ -48,7 +48,10 @@ def embed_sparse(
     """Compute :meth:`mbert.Model.embed_sparse` for several texts."""
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
-    chosen = settle_prompt(prompt, runner.manifest.embedding)
+    own = runner.manifest.embedding
+    if top_k is None and own is not None:
+        top_k = own.active
+    chosen = settle_prompt(prompt, own)
     sequences = runner.encode([after_prompt(chosen, text) for text in texts], truncate)
     return runner.for_each(sequences, lambda _, weights: sparse(weights, top_k))
 

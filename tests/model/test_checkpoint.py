@@ -69,6 +69,11 @@ def refuses(folder: Path, message: str, task: str = "fill-mask") -> None:
         open_checkpoint(folder).load_model(task)
 
 
+def test_an_adapter_beside_the_weights_is_refused(checkpoint: Path) -> None:
+    (checkpoint / "adapter_config.json").write_text("{}")
+    refuses(checkpoint, "adapter_config.json.*Merge the adapter into the weights first")
+
+
 # ---- the forms that weights come in
 
 

@@ -135,6 +135,12 @@ def test_modules_that_change_no_direction_change_no_pooling(tmp_path: Path) -> N
     assert pooling(tmp_path, *kinds, pooling_mode="cls") == "cls"
 
 
+def test_a_norm_of_tokens_is_no_matter_of_length(tmp_path: Path) -> None:
+    names = {"module_input_name": "token_embeddings"}
+    write_modules(tmp_path, "Transformer", "Normalize", "Pooling", Normalize=names)
+    assert pooling_of(read_modules(tmp_path)) is None
+
+
 @pytest.mark.parametrize(
     "kinds",
     [

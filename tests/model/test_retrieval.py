@@ -185,14 +185,12 @@ def test_modules_of_another_kind_are_refused(
         (["SpladePooling"], {"activation_function": "gelu"}, "activation_function of SpladePoo"),
         (["SpladePooling"], {"embedding_dimension": 7}, "the vocabulary's 502"),
         (["SpladePooling"], {"idf": True}, "SpladePooling has the setting idf"),
-        (["SpladePooling"], {"do_lower_case": True}, "do_lower_case of Transformer is True"),
     ],
 )
 def test_sparse_modules_that_do_more_are_refused(
     kinds: list[str], settings: dict[str, Any], message: str, folder: Path
 ) -> None:
-    lower = {key: value for key, value in settings.items() if key == "do_lower_case"}
-    modules = [ModuleSpec("MLMTransformer", "", "sentence_bert_config.json", lower)]
+    modules = [ModuleSpec("MLMTransformer", "", "sentence_bert_config.json", {})]
     modules += [ModuleSpec(kind, "1", "1/config.json", settings) for kind in kinds]
     with pytest.raises(CheckpointError, match=message):
         SparseEmbedding(open_checkpoint(folder).config, modules)

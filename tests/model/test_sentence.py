@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import modules
 from torch import nn
 
 from mbert.errors import CheckpointError
-from mbert.model import open_checkpoint
+from mbert.model import TASKS, open_checkpoint
 from mbert.model.chain import ACTIVATIONS, Packing
 from mbert.model.sentence import longest_sequence, sentence_settings
 from mbert.runtime.manifest import Limits
@@ -226,6 +226,10 @@ def edit(path: Path, **changes: Any) -> None:
         (".", {"do_lower_case": True}, r"sentence_bert_config\.json: do_lower_case .* is True"),
         (".", {"transformer_task": "fill-mask"}, "transformer_task of Transformer"),
         (".", {"config_args": {"norm_eps": 1}}, "config_args of Transformer"),
+        (".", {"tokenizer_args": {"truncation_side": "left"}}, "tokenizer_args of Transformer"),
+        (".", {"processor_kwargs": {"model_max_length": 9}}, "processor_kwargs of Transformer"),
+        (".", {"query_length": 9}, "Transformer has the setting query_length"),
+        (".", {"unheard_of": 1}, "Transformer has the setting unheard_of"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -268,6 +272,24 @@ def test_what_makes_no_vector_of_a_text_is_refused(folder: Path, kinds: tuple[st
         open_checkpoint(folder).load_model("sentence-similarity")
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_what_changes_a_texts_tokens_is_refused_for_every_task(folder: Path, task: str) -> None:
+    edit(folder / "sentence_bert_config.json", do_lower_case=True)
+    with pytest.raises(CheckpointError, match="do_lower_case of Transformer is True"):
+        open_checkpoint(folder).load_model(task)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("Normalize",), ("own.code.Pooling",), ("WeightedLayerPooling", "Dropout")]
+)
+def test_modules_that_are_no_task_need_one_by_name(folder: Path, kinds: tuple[str, ...]) -> None:
+    write_modules(folder, "Transformer", *kinds)
+    checkpoint = open_checkpoint(folder)
+    with pytest.raises(CheckpointError, match=rf"lists Transformer, {kinds[0]}.* name the task"):
+        _ = checkpoint.default_task
+    checkpoint.load_model("feature-extraction")
+
+
 def test_hidden_states_are_to_be_had(saved: Path) -> None:
     model = open_checkpoint(saved).load_model("feature-extraction")
     batch = packed(saved)
@@ -303,6 +325,21 @@ def test_without_settings_nothing_is_put_in_front(saved: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("names", "normalized"),
+    [
+        ({}, True),
+        ({"module_input_name": "token_embeddings"}, False),
+        ({"module_output_name": "aside"}, False),
+    ],
+)
+def test_only_the_texts_own_vector_is_normalized(
+    folder: Path, names: dict[str, str], normalized: bool
+) -> None:
+    write_modules(folder, "Transformer", "Pooling", "Normalize", Normalize=names)
+    assert sentence_settings(folder, open_checkpoint(folder).modules).normalized == normalized
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"prompts": ["query: "]}, "prompts is"),
@@ -312,6 +349,7 @@ def test_without_settings_nothing_is_put_in_front(saved: Path, tmp_path: Path) -
         ({"similarity_fn_name": "angle"}, "similarity_fn_name is 'angle'"),
         ({"truncate_dim": 0}, "truncate_dim is 0"),
         ({"truncate_dim": True}, "truncate_dim is True"),
+        ({"max_active_dims": 0}, "max_active_dims is 0"),
         ([], "config_sentence_transformers"),
     ],
 )

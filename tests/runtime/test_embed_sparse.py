@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import mbert
 from mbert.cli import main
 from mbert.errors import InputError
 from mbert.model import open_checkpoint
+from mbert.model.sentence import sentence_settings
 from mbert.runtime.tasks.sparse_embedding import SparseEmbedding
 from support.checkpoints import SMALL
 from support.retrieval import PROMPTS, make_splade
@@ -92,6 +94,24 @@ def test_the_largest_are_kept(model: mbert.Model, oracle: SparseEncoder) -> None
     expected = encoded(oracle, SENTENCES, max_active_dims=7)
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
     assert np.abs(dense(found) - expected).max() < TOLERANCE
+
+
+def test_the_folder_says_how_many_are_kept(
+    bundle: Path, oracle: SparseEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config_sentence_transformers.json").write_text('{"max_active_dims": 7}')
+    settings = sentence_settings(tmp_path, ())
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["embedding"]["active"] is None
+    manifest["embedding"]["active"] = settings.active
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(oracle, "max_active_dims", 7)
+    with mbert.load(copy, threads=2) as model:
+        found = model.embed_sparse(SENTENCES)
+        assert model.embed_sparse(SENTENCES[0], top_k=9).indices.size == 9
+    assert np.abs(dense(found) - encoded(oracle, SENTENCES)).max() < TOLERANCE
+    assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
 
 
 def test_prompts_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:

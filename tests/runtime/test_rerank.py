@@ -23,7 +23,7 @@ import mbert
 from mbert.cli import main
 from mbert.errors import CheckpointError, InputError
 from mbert.model import open_checkpoint
-from mbert.model.reranker import reranking_settings
+from mbert.model.reranker import labels_of, reranking_settings
 from mbert.runtime import RankResult
 from support.checkpoints import edit_config, make_checkpoint
 from support.text import SENTENCES, add_tokenizer
@@ -155,6 +155,9 @@ def test_prompts(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
     assert len({str(scores) for scores in whole.values()}) == 4
     with pytest.raises(InputError, match="prompt is 'unknown'; the bundle's prompts are"):
         model.rerank(QUERY, DOCUMENTS, prompt="unknown")
+    # A name that folders of vectors have; this one has it not.
+    with pytest.raises(InputError, match="prompt is 'document'; the bundle's prompts are"):
+        model.rerank(QUERY, DOCUMENTS, prompt="document")
 
 
 def test_only_the_best(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
@@ -195,9 +198,30 @@ def test_the_activation_is_found_where_older_releases_put_it(
     plain: Path, tmp_path: Path, entries: dict[str, Any], activation: str
 ) -> None:
     folder = edit_config(Path(shutil.copytree(plain, tmp_path / "checkpoint")), **entries)
-    assert reranking_settings(folder, ()).activation == activation
+    assert reranking_settings(folder).activation == activation
     library = CrossEncoder(str(folder), device="cpu").activation_fn
     assert type(library).__name__ == activation
+
+
+def test_a_transformer_that_lowers_a_text_is_refused(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "checkpoint"))
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_lower_case": True}))
+    with pytest.raises(CheckpointError, match="do_lower_case of Transformer is True"):
+        mbert.convert(folder, tmp_path / "bundle")
+
+
+def test_a_score_may_be_normalized(modular: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(modular, tmp_path / "checkpoint"))
+    modules = json.loads((folder / "modules.json").read_text())
+    kind = modules[-1]["type"].replace("Dense", "Normalize").replace("dense", "normalize")
+    modules.append({"idx": 5, "name": "5", "path": "5_Normalize", "type": kind})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "5_Normalize").mkdir()
+    names = {"module_input_name": "scores", "module_output_name": "scores"}
+    (folder / "5_Normalize" / "config.json").write_text(json.dumps(names))
+    checkpoint = open_checkpoint(folder)
+    assert labels_of(checkpoint.config, checkpoint.modules) == ("LABEL_0",)
 
 
 def test_an_unknown_activation_is_refused(plain: Path, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_thousand_short_texts_are_packed(
         {"default_prompt": "absent"},
         {"similarity": "angle"},
         {"dimensions": 0},
+        {"active": 0},
         {"normalized": "yes"},
     ],
 )
