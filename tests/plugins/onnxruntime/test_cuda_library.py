@@ -21,6 +21,13 @@ from support.toolchain import needs_nvcc
 
 CASE = Case((5, 7), num_heads=2, head_dim=32)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# float32 but for the weights, bytes; on CPUs only.
+QUANTIZED = [
+    f"QuantizedLinear {CPU} types 1 2 1 1 memory 0 0 0 0",
+    f"QuantizedResidualLinear {CPU} types 1 2 1 1 1 memory 0 0 0 0 0",
+    f"QuantizedNormLinear {CPU} types 1 1 1 2 1 1 memory 0 0 0 0 0 0",
+    f"QuantizedNormGatedLinear {CPU} types 1 1 1 2 1 1 memory 0 0 0 0 0 0",
+]
 
 
 def _session(model: onnx.ModelProto, *libraries: Path) -> ort.InferenceSession:
@@ -46,6 +53,7 @@ def _expected(provider: str) -> list[str]:
     return [
         *(f"VarlenAttention {provider} types {t} 6 1 memory 0 0 0" for t in types.values()),
         *(f"VarlenPooling {provider} types {t} 6 memory 0 0" for t in types.values()),
+        *(QUANTIZED if provider == CPU else ()),
     ]
 
 
