@@ -31,6 +31,7 @@ class OpenVino(Padded):
         has it. The quantised model is left alone.
         """
         super().__init__(source.task)
+        self._precision = source.precision
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": source.threads}
         if source.precision == EXACT:
             settings["INFERENCE_PRECISION_HINT"] = "f32"
@@ -44,10 +45,10 @@ class OpenVino(Padded):
         used = {
             "precision": self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
             "threads": str(self._model.get_property("INFERENCE_NUM_THREADS")),
-            "activations quantised in groups of": str(
-                self._model.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
-            ),
         }
+        if self._precision != EXACT:
+            groups = self._model.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
+            used["activations quantised in groups of"] = str(groups)
         return {"openvino": openvino.__version__.partition("-")[0], **used}
 
     def compute(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> NDArray[Any]:
