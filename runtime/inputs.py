@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,37 @@ from mbert.errors import InputError
 
 from .manifest import Limits
 from .packing import Int32Array
+
+_Item = TypeVar("_Item")
+
+
+def as_sequence(values: Iterable[_Item], what: str) -> Sequence[_Item]:
+    """The values themselves, or a list of an iterator's: tasks go through them more than once.
+
+    Raises:
+        InputError: nothing that gives values.
+    """
+    if isinstance(values, Sequence):
+        return values
+    try:
+        source = iter(values)
+    except TypeError:
+        raise InputError(f"{what} is a {type(values).__name__}; expected a list.") from None
+    return list(source)
+
+
+def check_top_k(top_k: int | None, *, optional: bool = True) -> None:
+    """Refuse a number of results that is none; None, all of them, is one where ``optional``."""
+    if not (optional and top_k is None):
+        check_count("top_k", top_k, ", or None" * optional)
+
+
+def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> None:
+    """Refuse what is no integer from ``least`` on; ``more``: what else the caller expects."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:  # type: ignore[operator]
+        kind = "" if whole else "an integer of "
+        raise InputError(f"{name} is {value!r}; expected {kind}at least {least}{more}.")
 
 
 def check_sequences(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 ROLES = ("query", "document")
@@ -79,7 +79,7 @@ class LateInteraction:
             terms[role] = Terms(values["prompt"], values["prefix"], values["length"], skipped)
         expansion = entry["expansion"]
         if expansion is not None:
-            expansion = Expansion(**expansion)
+            expansion = Expansion(**{key.name: expansion[key.name] for key in fields(Expansion)})
             ids, length = [expansion.token], expansion.length
             _check("late_interaction.expansion", ids, vocab_size, length, longest)
             if not isinstance(expansion.attended, bool):

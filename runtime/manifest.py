@@ -161,7 +161,7 @@ class Manifest:
     ``model`` is the encoder's shape (vocab_size, hidden_size, layers, ...), ``pooling`` the default
     of :meth:`mbert.Model.embed` (None: the checkpoint's own pooling is not one that mbert
     computes), ``special_tokens`` ids by role (cls, sep, pad, mask, unk), ``source`` the checkpoint
-    and its licence, ``embedding`` for sentence-similarity alone, ``reranking`` for
+    and its licence, ``embedding`` for sentence-similarity and sparse-embedding, ``reranking`` for
     text-classification with one label, ``verification`` what was compared at export and the
     figures, ``calibration`` what a reduced precision's export was calibrated on, and what it found,
     ``late_interaction`` how queries and documents of a multi-vector bundle become tokens.

@@ -14,7 +14,7 @@ from mbert.errors import InputError
 
 from .backends import Session, open_session
 from .bundle import Bundle, open_bundle
-from .inputs import check_packed, check_rows
+from .inputs import as_sequence, check_count, check_packed, check_rows
 from .manifest import Manifest
 from .runner import Array, Runner
 from .tasks import (
@@ -202,8 +202,8 @@ class Model:
             overflow: of a text that is too long: "error"; "truncate", which cuts it; or "chunk":
                 its tokens are cut into windows, the windows are embedded, and the vectors become
                 their mean, weighted by each window's new tokens (docs/embeddings.md).
-            stride: with "chunk": how many tokens a window shares with the one before; None: an
-                eighth of its own.
+            stride: with "chunk" alone: how many tokens a window shares with the one before; None:
+                an eighth of its own.
             progress: show a progress bar on standard error, if that is a terminal.
 
         Returns:
@@ -262,12 +262,12 @@ class Model:
             An iterator of one vector for each text, in their order, as in :meth:`embed`.
 
         Raises:
-            InputError: as :meth:`embed` does; what is wrong with a text when its turn comes.
+            InputError: as :meth:`embed` does; what is wrong with a text when the first vector of
+                the ``look_ahead`` texts that it is taken with is due.
         """
         if isinstance(texts, str):
             raise InputError("embed_iter takes many texts; for a single one there is embed.")
-        if look_ahead < 1:
-            raise InputError(f"look_ahead is {look_ahead}; expected at least 1.")
+        check_count("look_ahead", look_ahead)
         options = embedding.settle(
             self._runner,
             "embed_iter",
@@ -671,4 +671,4 @@ class Model:
 
 def _answer(texts: str | Sequence[_SomeText], compute: Callable[[Sequence[_SomeText]], Any]) -> Any:
     """The results of several texts; for a single one, its own."""
-    return compute([texts])[0] if isinstance(texts, str) else compute(texts)
+    return compute([texts])[0] if isinstance(texts, str) else compute(as_sequence(texts, "texts"))

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 @contextmanager
 def progress_bar(shown: bool, total: int | None) -> Iterator[Callable[[int], None]]:
     """Give what is to be called with each part that is done of ``total`` (None: unknown)."""
-    if not shown:
+    # Without a console there is no standard error; click ends even a hidden bar with a line.
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
     import click  # not needed by whoever only embeds

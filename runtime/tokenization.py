@@ -84,6 +84,7 @@ class Tokenizer:
         *,
         first: int = 0,
         longest: int | None = None,
+        added: int = 0,
     ) -> list[Int32Array]:
         """Tokenize texts or pairs of texts, special tokens included.
 
@@ -92,13 +93,14 @@ class Tokenizer:
             truncate: cut texts that are too long.
             first: the number that messages give to the first text.
             longest: the most tokens; None: as many as the bundle takes.
+            added: how many of them the caller puts into each text afterwards.
 
         Raises:
             InputError: not text; or a text that is too long, unless ``truncate``.
         """
         longest = self._limits.max_sequence_length if longest is None else longest
-        encodings = self._encodings(texts, longest if truncate else None, first)
-        self._check_lengths(encodings, longest, first)
+        encodings = self._encodings(texts, longest - added if truncate else None, first)
+        self._check_lengths(encodings, longest, first, added)
         return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
 
     def windows(
@@ -117,15 +119,22 @@ class Tokenizer:
             InputError: not text; a pair that is too long; a stride that is too long.
         """
         longest = self._limits.max_sequence_length
+        encodings = self._encodings(texts, None, first)
+        for i, (text, encoding) in enumerate(zip(texts, encodings, strict=True), first):
+            if isinstance(text, tuple) and len(encoding) > longest:
+                raise InputError(
+                    f"Text {i} has {len(encoding)} tokens; the bundle takes up to {longest}, and a "
+                    "pair is not cut into windows. Cut its texts, or pass overflow='truncate'."
+                )
         return Windows.of(
             cut(
                 np.asarray(encoding.ids, np.int32),
                 _own(encoding, prompt),
                 longest,
                 stride,
-                f"Text {first + i}",
+                f"Text {i}",
             )
-            for i, encoding in enumerate(self._encodings(texts, None, first))
+            for i, encoding in enumerate(encodings, first)
         )
 
     def tokenize(
@@ -197,9 +206,11 @@ class Tokenizer:
             self._truncating[longest] = tokenizer
         return self._truncating[longest]
 
-    def _check_lengths(self, encodings: Sequence[Any], longest: int, first: int = 0) -> None:
+    def _check_lengths(
+        self, encodings: Sequence[Any], longest: int, first: int = 0, added: int = 0
+    ) -> None:
         for i, encoding in enumerate(encodings, first):
-            check_length(len(encoding), longest, f"Text {i}")
+            check_length(len(encoding) + added, longest, f"Text {i}")
 
     def _tokenized(self, text: str, encoding: Any, unknown: int) -> TokenizedText:
         ids = np.asarray(encoding.ids, np.int32)
@@ -241,9 +252,7 @@ def _own(encoding: Any, prompt: int) -> NDArray[np.bool_]:
     own: NDArray[np.bool_] = np.asarray(encoding.special_tokens_mask) == 0
     if not prompt:
         return own
-    # A pair has it in front of its first text.
-    places = zip(encoding.offsets, encoding.sequence_ids, strict=True)
-    behind: NDArray[np.bool_] = np.array([end > prompt or text == 1 for (_, end), text in places])
+    behind: NDArray[np.bool_] = np.array([end > prompt for _, end in encoding.offsets])
     return own & behind
 
 

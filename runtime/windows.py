@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from .inputs import check_count
 from .packing import Int32Array
 
 OVERFLOWS = ("error", "truncate", "chunk")
@@ -57,16 +58,24 @@ class Windows:
         return means
 
 
-def settle_overflow(overflow: str, truncate: bool) -> str:
+def settle_overflow(overflow: str, truncate: bool, stride: int | None) -> str:
     """What to do with a text that is too long; ``truncate`` is short for "truncate".
 
     Raises:
-        InputError: an unknown word, or two that contradict each other.
+        InputError: an unknown word, or two that contradict each other; a stride that is negative,
+            or without windows that could share tokens.
     """
     if overflow not in OVERFLOWS:
         raise InputError(f"overflow is {overflow!r}; expected one of {', '.join(OVERFLOWS)}.")
     if truncate and overflow == "chunk":
         raise InputError("truncate=True cuts long texts, overflow='chunk' keeps them. Choose one.")
+    if stride is not None:
+        check_count("stride", stride, least=0)
+        if overflow != "chunk":
+            raise InputError(
+                f"stride is {stride} with overflow={overflow!r}, which cuts no windows. Pass "
+                "overflow='chunk', or no stride."
+            )
     return "truncate" if truncate else overflow
 
 
@@ -80,7 +89,7 @@ def cut(
 
     Args:
         ids: int32 [tokens], special tokens and a prompt's included.
-        own: bool [tokens], which of them are the text's own.
+        own: bool [tokens], which of them are the text's own, neighbours.
         longest: tokens of a window, the same included.
         stride: own tokens that neighbours share; None: an eighth of a window's.
         what: the text's name in messages.
@@ -89,18 +98,11 @@ def cut(
         The windows, each with the number of own tokens that no window before it has.
 
     Raises:
-        InputError: special tokens between the text's own, as in a pair; a stride that leaves
-            nothing new to a window.
+        InputError: what every window repeats, or a stride, leaves nothing new to a window.
     """
     if ids.size <= longest:
         return [(ids, int(own.sum()))]
     places = np.flatnonzero(own)
-    begin, end = int(places[0]), int(places[-1]) + 1
-    if end - begin != places.size:
-        raise InputError(
-            f"{what} has {ids.size} tokens; the bundle takes up to {longest}, and a pair is not "
-            "cut into windows. Cut its texts, or pass overflow='truncate'."
-        )
     room = longest - (ids.size - places.size)
     if room < 1:
         raise InputError(
@@ -108,11 +110,12 @@ def cut(
             f"and a prompt's; the bundle takes up to {longest}. Pass a shorter prompt."
         )
     shared = room // _SHARED if stride is None else stride
-    if not 0 <= shared < room:
+    if shared >= room:
         raise InputError(
             f"stride is {shared}; expected 0 to {room - 1}, less than the {room} tokens of a text "
             "that a window holds beside the special tokens."
         )
+    begin, end = int(places[0]), int(places[-1]) + 1
     windows = []
     for start, stop in spans(begin, end, room, shared):
         new = stop - start - (shared if start > begin else 0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import check_top_k
 from ..runner import Runner
 from ..tokenization import Text
 
@@ -34,8 +35,7 @@ def classify(
     truncate: bool,
 ) -> list[list[LabelScore]]:
     """Compute :meth:`mbert.Model.classify` for several texts."""
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    check_top_k(top_k)
     if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
         raise InputError(
             "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "

@@ -83,16 +83,21 @@ def settle(
         normalize=(own is None or own.normalized) if normalize is None else normalize,
         output=output,
         ranges=settle_ranges(output, ranges, calibration),
-        overflow=settle_overflow(overflow, truncate),
+        overflow=settle_overflow(overflow, truncate, stride),
         stride=stride,
     )
+
+
+class PromptText(str):
+    """What is put in front of a text, settled: never taken for the name of a prompt."""
 
 
 def settle_prompt(prompt: str | None, settings: Embedding | Reranking | None) -> str:
     """What is put in front of each text.
 
     Args:
-        prompt: a name of the checkpoint's or the text itself; None: the checkpoint's default.
+        prompt: a name of the checkpoint's or the text itself, of which a :class:`PromptText` is
+            always the second; None: the checkpoint's default.
         settings: the manifest's; None: it has none.
 
     Raises:
@@ -104,6 +109,8 @@ def settle_prompt(prompt: str | None, settings: Embedding | Reranking | None) ->
         return "" if default is None else known[default]
     if not isinstance(prompt, str):
         raise InputError(f"prompt is {prompt!r}; expected a name or a text.")
+    if isinstance(prompt, PromptText):
+        return prompt
     if prompt in known:
         return known[prompt]
     if re.fullmatch(r"[\w-]+", prompt):

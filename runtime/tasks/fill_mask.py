@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import check_top_k
 from ..runner import Runner
 from ..tokenization import Text, Tokenizer
 
@@ -27,8 +28,7 @@ def fill_mask(
     runner: Runner, texts: Sequence[Text], *, top_k: int, truncate: bool
 ) -> list[list[list[TokenPrediction]]]:
     """Compute :meth:`mbert.Model.fill_mask` for several texts."""
-    if top_k < 1:
-        raise InputError(f"top_k is {top_k}; expected at least 1.")
+    check_top_k(top_k, optional=False)
     sequences = runner.encode(texts, truncate)
     for i, ids in enumerate(sequences):
         if not runner.mask_rows(ids).size:

@@ -113,7 +113,7 @@ def _encode(runner: Runner, texts: Sequence[str], terms: Terms, truncate: bool) 
     """Tokenize, and put the prefix behind the first token."""
     added = np.array([] if terms.prefix is None else [terms.prefix], np.int32)
     prompted = [terms.prompt + text for text in texts]
-    sequences = runner.tokenizer.encode(prompted, truncate, longest=terms.length - added.size)
+    sequences = runner.tokenizer.encode(prompted, truncate, longest=terms.length, added=added.size)
     return runner.checked(np.concatenate((ids[:1], added, ids[1:])) for ids in sequences)
 
 

@@ -38,7 +38,7 @@ def settle_ranges(
 
     Raises:
         InputError: an unknown ``output``; both; one of a wrong shape, or for an output without
-            ranges.
+            ranges; a range that ends before it begins.
     """
     if output not in OUTPUTS:
         raise InputError(f"output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
@@ -59,7 +59,16 @@ def settle_ranges(
             f"{named[0]} has the shape {list(values.shape)}; expected "
             f"{'[2, dim]' if ranges is not None else '[n, dim]'}."
         )
-    return values if named == ["ranges"] else _span(values)
+    if named == ["calibration"]:
+        return _span(values)
+    falling = np.flatnonzero(values[0] > values[1])
+    if falling.size:
+        i = int(falling[0])
+        raise InputError(
+            f"ranges of dimension {i} are from {values[0, i]:g} to {values[1, i]:g}; expected the "
+            "least values in the first row, the largest in the second."
+        )
+    return values
 
 
 def needs_ranges(output: str) -> bool:

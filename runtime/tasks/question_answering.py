@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import as_sequence, check_count, check_top_k
 from ..runner import Array, Runner
 from ..tokenization import TokenizedPair
 from ..windows import spans
@@ -90,17 +91,15 @@ def settle(
     """
     runner.need("question-answering", "answer")
     longest = runner.manifest.limits.max_sequence_length
-    for name, value in (("top_k", top_k), ("max_answer_length", max_answer_length)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; expected at least 1.")
+    check_top_k(top_k, optional=False)
+    check_count("max_answer_length", max_answer_length)
     if window is None:
         window = min(WINDOW, longest)
     if not 1 <= window <= longest:
         raise InputError(f"window is {window}; expected 1 to {longest}, the bundle's limit.")
     if stride is None:
         stride = min(STRIDE, window // 2)
-    if stride < 0:
-        raise InputError(f"stride is {stride}; expected at least 0.")
+    check_count("stride", stride, least=0)
     return Options(top_k, max_answer_length, window, stride, whole_words, impossible)
 
 
@@ -108,8 +107,12 @@ def paired(questions: str | Sequence[str], contexts: str | Sequence[str]) -> lis
     """Pair questions with contexts; a single one goes with each of the others.
 
     Raises:
-        InputError: two sequences of different lengths.
+        InputError: two sequences of different lengths, or nothing that gives texts.
     """
+    if not isinstance(questions, str):
+        questions = as_sequence(questions, "question")
+    if not isinstance(contexts, str):
+        contexts = as_sequence(contexts, "context")
     if isinstance(questions, str) and isinstance(contexts, str):
         return [(questions, contexts)]
     if isinstance(questions, str):

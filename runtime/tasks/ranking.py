@@ -10,6 +10,7 @@ import numpy as np
 
 from mbert.errors import InputError
 
+from ..inputs import as_sequence, check_top_k
 from ..runner import Runner
 from . import cross_encoder, multi_vector
 
@@ -42,12 +43,12 @@ def rerank(
     """Compute :meth:`mbert.Model.rerank`."""
     runner.need(tuple(_SCORES), "rerank")
     task = runner.manifest.task
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    check_top_k(top_k)
     if not isinstance(query, str):
         raise InputError(f"query is a {type(query).__name__}; expected a string.")
     if isinstance(documents, str):
         raise InputError("documents is a string; expected a list of them.")
+    documents = as_sequence(documents, "documents")
     options: dict[str, Any] = {"truncate": truncate}
     if prompt is not None:
         if task != "text-classification":

@@ -29,12 +29,43 @@ def similarity(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
     Raises:
         InputError: not vectors of one width.
     """
+    rows, columns = _comparable(a, b, name)
+    if name not in _DISTANCES:
+        products: FloatArray = rows @ columns.T
+        return products
+    # From differences: squares of long vectors would cancel. A row at a time bounds memory.
+    alike = np.zeros((len(rows), len(columns)), np.float32)
+    for result, row in zip(alike, rows, strict=True):
+        result[:] = -_DISTANCES[name](columns - row)
+    return alike
+
+
+def pairwise(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
+    """Compare every row of ``a`` with the row of ``b`` that has its place, as :func:`similarity`.
+
+    Returns:
+        float32 [n].
+
+    Raises:
+        InputError: not vectors of one width, or not as many.
+    """
+    rows, others = _comparable(a, b, name)
+    if len(rows) != len(others):
+        raise InputError(f"There are {len(rows)} and {len(others)} vectors; expected as many.")
+    if name in _DISTANCES:
+        return -_DISTANCES[name](rows - others)
+    products: FloatArray = np.einsum("nd,nd->n", rows, others)
+    return products
+
+
+def _comparable(a: ArrayLike, b: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:
+    """Vectors whose products, or distances, are the similarity called ``name``."""
     rows, columns = _vectors(a), _vectors(b)
     if rows.shape[1] != columns.shape[1]:
         raise InputError(
             f"The vectors have {rows.shape[1]} and {columns.shape[1]} dimensions; expected as many."
         )
-    return _SIMILARITIES[name](rows, columns)
+    return (normalized(rows), normalized(columns)) if name == "cosine" else (rows, columns)
 
 
 def _vectors(values: ArrayLike) -> FloatArray:
@@ -44,36 +75,18 @@ def _vectors(values: ArrayLike) -> FloatArray:
     return np.atleast_2d(array)
 
 
-def _cosine(a: FloatArray, b: FloatArray) -> FloatArray:
-    return _dot(normalized(a), normalized(b))
+def _euclidean(differences: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.linalg.norm(differences, axis=1)
+    return lengths
 
 
-def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
-    products: FloatArray = a @ b.T
-    return products
+def _manhattan(differences: FloatArray) -> FloatArray:
+    sums: FloatArray = np.abs(differences).sum(axis=1)
+    return sums
 
 
-def _euclidean(a: FloatArray, b: FloatArray) -> FloatArray:
-    # From differences: squares of long vectors would cancel. A row at a time bounds memory.
-    return _by_row(a, b, lambda differences: np.linalg.norm(differences, axis=1))
-
-
-def _manhattan(a: FloatArray, b: FloatArray) -> FloatArray:
-    return _by_row(a, b, lambda differences: np.abs(differences).sum(axis=1))
-
-
-def _by_row(
-    a: FloatArray, b: FloatArray, distances: Callable[[FloatArray], FloatArray]
-) -> FloatArray:
-    alike = np.zeros((len(a), len(b)), np.float32)
-    for result, row in zip(alike, a, strict=True):
-        result[:] = -distances(b - row)
-    return alike
-
-
-_SIMILARITIES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
-    "cosine": _cosine,
-    "dot": _dot,
+# [n, dim] -> [n]. The other similarities are products.
+_DISTANCES: dict[str, Callable[[FloatArray], FloatArray]] = {
     "euclidean": _euclidean,
     "manhattan": _manhattan,
 }

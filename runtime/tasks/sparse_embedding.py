@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mbert.errors import InputError
-
+from ..inputs import check_top_k
 from ..runner import Runner
 from ..tokenization import Text
 from .embedding import after_prompt, settle_prompt
@@ -46,8 +45,7 @@ def embed_sparse(
     truncate: bool,
 ) -> list[SparseEmbedding]:
     """Compute :meth:`mbert.Model.embed_sparse` for several texts."""
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    check_top_k(top_k)
     own = runner.manifest.embedding
     if top_k is None and own is not None:
         top_k = own.active
@@ -69,8 +67,7 @@ def token_weights(
     runner: Runner, embedding: SparseEmbedding, top_k: int | None
 ) -> list[TokenWeight]:
     """Compute :meth:`mbert.Model.token_weights`."""
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}; expected at least 1, or None.")
+    check_top_k(top_k)
     order = np.argsort(-embedding.values, kind="stable")[:top_k]
     return [
         TokenWeight(runner.tokenizer.spelling(int(i)), int(i), float(weight))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
+from ..inputs import check_count
 from ..runner import Runner
 from ..tokenization import TokenizedText
 from ..windows import cut
@@ -86,6 +87,8 @@ def tag(
             f"stride is {stride}: long texts are cut into windows, whose entities are joined. That "
             "goes neither with truncate=True nor with aggregation='none'."
         )
+    if stride is not None:
+        check_count("stride", stride, least=0)
     manifest = runner.manifest
     longest = manifest.limits.max_sequence_length
     tokenized = runner.tokenizer.tokenize(

@@ -22,7 +22,7 @@ from mbert.cli import main
 from mbert.errors import CheckpointError, InputError
 from mbert.runtime import Answer
 from mbert.runtime import runner as runner_module
-from mbert.runtime.tasks.question_answering import best_spans
+from mbert.runtime.tasks.question_answering import best_spans, paired
 from support.checkpoints import load_oracle, make_checkpoint
 from support.text import CLS, SENTENCES, SEP, add_tokenizer
 
@@ -257,6 +257,13 @@ def test_options_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         reader.answer("Who built the bridge over there?", CONTEXT, **options)
+
+
+def test_questions_and_contexts_may_come_from_iterators() -> None:
+    pairs = [("a", "c"), ("b", "d")]
+    assert paired(iter("ab"), (text for text in "cd")) == pairs  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="context is a NoneType; expected a list"):
+        paired("a", None)  # type: ignore[arg-type]
 
 
 def test_what_does_not_go_together_is_refused(reader: mbert.Model, embedder: mbert.Model) -> None:

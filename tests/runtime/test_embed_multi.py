@@ -16,6 +16,7 @@ from sentence_transformers import MultiVectorEncoder
 import mbert
 from mbert.cli import main
 from mbert.errors import BundleError, InputError
+from mbert.runtime.late_interaction import LateInteraction
 from mbert.runtime.tasks import multi_vector
 from support.retrieval import DIM, PREFIXES, make_native, make_pylate
 from support.text import LONG_TEXT, SENTENCES, TEXTS
@@ -182,13 +183,21 @@ def test_a_document_without_vectors_is_below_all_others() -> None:
 
 @pytest.mark.parametrize(
     ("documents", "options", "message"),
-    [("a", {}, "documents is a string"), (["a"], {"top_k": 0}, "top_k is 0")],
+    [
+        ("a", {}, "documents is a string"),
+        (None, {}, "documents is a NoneType; expected a list"),
+        (["a"], {"top_k": 0}, "top_k is 0"),
+    ],
 )
 def test_what_cannot_be_ranked_is_refused(
     documents: Any, options: dict[str, Any], message: str, model: mbert.Model
 ) -> None:
     with pytest.raises(InputError, match=message):
         model.rerank("a", documents, **options)
+
+
+def test_documents_may_come_from_an_iterator(model: mbert.Model) -> None:
+    assert model.rerank("a", iter(["a", "b"])) == model.rerank("a", ["a", "b"])  # type: ignore[arg-type]
 
 
 def test_an_empty_text_has_vectors_too(model: mbert.Model) -> None:
@@ -210,8 +219,8 @@ def test_ids_are_run_without_roles(model: mbert.Model) -> None:
         (["a"], "passage", "role is 'passage'; expected one of query, document"),
         ([("a", "b")], "query", "Text 0 is a tuple; expected a string, no pair"),
         (["a", 1], "query", "Text 1 is a int"),
-        (["a", "the river " * 40], "query", "Text 1 has 84 tokens; the bundle takes up to 39"),
-        ([LONG_TEXT], "document", "Text 0 has .* tokens; the bundle takes up to 299"),
+        (["a", "the river " * 40], "query", "Text 1 has 85 tokens; the bundle takes up to 40"),
+        ([LONG_TEXT], "document", "Text 0 has .* tokens; the bundle takes up to 300"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused(
@@ -264,6 +273,15 @@ def test_a_damaged_manifest_is_refused(
     change(entry)
     with pytest.raises(BundleError, match=message):
         mbert.load(edited(bundles["unseen"], late_interaction=entry))
+
+
+def test_what_a_later_version_adds_is_no_obstacle(model: mbert.Model) -> None:
+    settings, info = model.info.late_interaction, model.info
+    assert settings is not None
+    entry = asdict(settings)
+    entry["expansion"]["added"] = entry["query"]["added"] = entry["added"] = 1
+    vocab_size, longest = info.model["vocab_size"], info.limits.max_sequence_length
+    assert LateInteraction.parse(entry, vocab_size, longest) == settings
 
 
 def test_inspection_tells_the_roles(bundles: dict[str, Path]) -> None:

@@ -10,7 +10,13 @@ import pytest
 
 import mbert
 from mbert.errors import InputError
-from mbert.runtime.inputs import check_length, check_packed, check_rows, check_sequences
+from mbert.runtime.inputs import (
+    check_length,
+    check_packed,
+    check_rows,
+    check_sequences,
+    check_top_k,
+)
 from mbert.runtime.manifest import Limits
 
 VOCAB = 100
@@ -49,6 +55,45 @@ NO_IDS: list[Any] = [
 
 def packed(ids: Any, offsets: Any) -> tuple[np.ndarray, np.ndarray]:
     return check_packed(ids, offsets, VOCAB, LIMITS)
+
+
+# ---- texts and counts
+
+
+def test_texts_may_come_from_an_iterator(
+    embedder: mbert.Model, classifier: mbert.Model, masker: mbert.Model
+) -> None:
+    texts = ["a", "the river"]
+    found = embedder.embed(text for text in texts)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, embedder.embed(texts))
+    assert classifier.classify(map(str, texts)) == classifier.classify(texts)  # type: ignore[call-overload]
+    masked = ["[MASK]", "a [MASK]"]
+    assert masker.fill_mask(iter(masked)) == masker.fill_mask(masked)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_gives_no_texts_is_refused(
+    embedder: mbert.Model, classifier: mbert.Model, wrong: Any
+) -> None:
+    for call in (embedder.embed, classifier.classify):
+        with pytest.raises(InputError, match=f"texts is a {type(wrong).__name__}; expected a list"):
+            call(wrong)
+
+
+def test_a_tuple_stays_one(classifier: mbert.Model) -> None:
+    with pytest.raises(InputError, match="could be a pair or two texts"):
+        classifier.classify(("a", "b"))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, "3", True])
+def test_a_number_of_results_is_an_integer_from_one_on(wrong: Any) -> None:
+    for optional in (True, False):
+        with pytest.raises(InputError, match=f"top_k is {wrong!r}; expected .*at least 1"):
+            check_top_k(wrong, optional=optional)
+    with pytest.raises(InputError, match="top_k is None; expected an integer of at least 1"):
+        check_top_k(None, optional=False)
+    check_top_k(None)
+    check_top_k(np.int64(2))  # type: ignore[arg-type]
 
 
 # ---- sequences

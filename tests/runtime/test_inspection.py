@@ -90,9 +90,19 @@ def test_json_is_the_manifest_and_the_size(embed_bundle: Path) -> None:
 def test_a_record_of_an_older_bundle_is_no_obstacle(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
-    found = rows(inspect(edited(embed_bundle, verification={})))
-    assert not [name for name in found if name.startswith("error")]
+    found = rows(inspect(edited(embed_bundle, verification={}, precision="int8")))
+    assert not [name for name in found if name.startswith(("error", "cosine"))]
     assert "size" in found
+
+
+def test_the_errors_of_an_older_record_are_shown(
+    embed_bundle: Path, edited: Callable[..., Path]
+) -> None:
+    checks = {"plugin": {"max_abs_error": 1e-6}}
+    old = {"judge": "PyTorch", "tolerance": 2e-6, "largest_value": 3.0, "checks": checks}
+    found = rows(inspect(edited(embed_bundle, verification=old)))
+    shown = found["error, plugin, fp32, last_hidden_state"]
+    assert shown == ["1.00e-06 (tolerance 2.00e-06, largest value 3)"]
 
 
 def test_a_damaged_bundle_is_not_described(

@@ -108,6 +108,8 @@ def test_every_window_begins_with_the_prompt(short: mbert.Model, text_checkpoint
     np.testing.assert_allclose(found[0], alone, atol=2e-5 * np.abs(alone).max())
     with pytest.raises(InputError, match="tokens that every window repeats"):
         short.embed(DOCUMENTS[0], prompt="the river: " * 9, overflow="chunk")
+    with pytest.raises(InputError, match="tokens that every window repeats"):
+        short.embed([""], prompt="the river: " * 9, overflow="chunk")
 
 
 def test_what_fits_is_embedded_as_ever(short: mbert.Model, embedder: mbert.Model) -> None:
@@ -130,6 +132,9 @@ def test_truncate_has_two_spellings(short: mbert.Model) -> None:
         ({"overflow": "chunk", "truncate": True}, "Choose one"),
         ({"overflow": "chunk", "stride": 18}, "stride is 18; expected 0 to 17"),
         ({"overflow": "chunk", "stride": -1}, "stride is -1"),
+        ({"overflow": "chunk", "stride": 2.5}, "stride is 2.5; expected an integer"),
+        ({"overflow": "truncate", "stride": 2}, "stride is 2 with overflow='truncate'"),
+        ({"stride": 0}, "stride is 0 with overflow='error'"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -140,7 +145,8 @@ def test_wrong_options_are_refused(
 
 
 def test_a_long_pair_is_not_cut_into_windows(short: mbert.Model) -> None:
-    for pair in ((DOCUMENTS[0], DOCUMENTS[1]), (DOCUMENTS[0], "a")):
+    long = DOCUMENTS[0]
+    for pair in ((long, DOCUMENTS[1]), (long, "a"), (long, ""), ("", long)):
         for prompt in ("", "the river: "):
             with pytest.raises(InputError, match=r"Text 1 has \d+ tokens.* a pair is not cut"):
                 short.embed(["a", pair], prompt=prompt, overflow="chunk")
@@ -304,4 +310,12 @@ def test_no_bar_is_written_into_a_file(
     embedder: mbert.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     embedder.embed(SENTENCES, progress=True)
-    assert "%" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+
+
+def test_no_bar_is_written_where_there_is_no_console(
+    embedder: mbert.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = embedder.embed(SENTENCES)
+    monkeypatch.setattr(sys, "stderr", None)
+    np.testing.assert_array_equal(embedder.embed(SENTENCES, progress=True), expected)

@@ -12,7 +12,7 @@ from sentence_transformers.util import quantize_embeddings
 from mbert.errors import InputError
 from mbert.runtime.manifest import SIMILARITIES
 from mbert.runtime.tasks.quantization import OUTPUTS, quantized, settle_ranges
-from mbert.runtime.tasks.similarity import similarity
+from mbert.runtime.tasks.similarity import pairwise, similarity
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.standard_normal((120, 20)).astype(np.float32)
@@ -54,6 +54,7 @@ def test_no_vectors_give_no_rows(output: str) -> None:
         ("int8", VECTORS[:3], None, r"ranges has the shape \[3, 20\]; expected \[2, dim\]"),
         ("int8", None, VECTORS[0], r"calibration has the shape \[20\]; expected \[n, dim\]"),
         ("int8", None, VECTORS[:0], r"calibration has the shape \[0, 20\]"),
+        ("int8", [[0, 2], [1, 1]], None, "ranges of dimension 1 are from 2 to 1"),
         ("int8", [["a"], ["b"]], None, "ranges: no array of numbers"),
         ("int8", [[0.0], [np.nan]], None, "ranges: some of the numbers are not finite"),
     ],
@@ -97,3 +98,12 @@ def test_similarities_are_the_librarys(name: str) -> None:
 def test_vectors_that_cannot_be_compared_are_refused(a: Any, b: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         similarity(a, b, "cosine")
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_similarities_of_pairs_are_the_librarys(name: str) -> None:
+    exact = SimilarityFunction.to_similarity_pairwise_fn(name)
+    found = pairwise(VECTORS[:7], OTHERS, name)
+    assert np.abs(found - exact(VECTORS[:7], OTHERS).numpy()).max() < 1e-4
+    with pytest.raises(InputError, match="There are 120 and 7 vectors"):
+        pairwise(VECTORS, OTHERS, name)
