@@ -9,7 +9,7 @@ from langchain_core.embeddings import Embeddings
 
 from mbert.runtime import Model, load
 
-from .sentence_transformers import role_prompt
+from .sentence_transformers import PROMPT_NAMES, role_prompt
 
 
 class MbertEmbeddings(Embeddings):
@@ -34,9 +34,9 @@ class MbertEmbeddings(Embeddings):
             bundle: the folder of a sentence-similarity or feature-extraction bundle, or a model
                 that is loaded already.
             query_prompt: as ``prompt`` of :meth:`mbert.Model.embed`; None: the checkpoint's prompt
-                "query", or else its default.
-            document_prompt: likewise; None: the checkpoint's prompt "document", "passage" or
-                "corpus", or else its default.
+                "query", or where it knows none of that name its default.
+            document_prompt: likewise; None: the first of the checkpoint's prompts "document",
+                "passage" and "corpus" that is not empty.
             overflow: of texts that are too long: "truncate", "chunk" or "error".
             threads: as in :func:`mbert.load`.
             device: as in :func:`mbert.load`.
@@ -70,4 +70,7 @@ class MbertEmbeddings(Embeddings):
 
 
 def _chosen(asked: str | None, prompts: Mapping[str, str], role: str) -> str | None:
-    return role_prompt(prompts, role) if asked is None else asked
+    if asked is not None:
+        return asked
+    # Every checkpoint knows "document", mostly with nothing to put in front.
+    return next(filter(prompts.get, PROMPT_NAMES[role]), role_prompt(prompts, role))

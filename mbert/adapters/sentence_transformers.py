@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 from mbert.runtime import Model, load
+from mbert.runtime.tasks.embedding import PromptText
+from mbert.runtime.tasks.similarity import pairwise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +38,9 @@ class SentenceTransformer:
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
         truncate_dim: int | None = None,
+        trust_remote_code: bool = False,
+        cache_folder: str | None = None,
+        **options: Any,
     ) -> None:
         """Load a bundle.
 
@@ -47,12 +52,21 @@ class SentenceTransformer:
                 checkpoint's.
             truncate_dim: how many of the first values of a vector are kept; None: as the
                 checkpoint says.
+            trust_remote_code: accepted; a bundle has no code.
+            cache_folder: accepted; nothing is downloaded.
+            options: others that the class has, each to be refused by its name.
 
         Raises:
-            InputError: a default prompt that is not there; a device for a loaded model.
+            InputError: a default prompt that is not there; a device for a loaded model; an option
+                that a bundle cannot honour.
             BundleError: as :func:`mbert.load`.
             BackendError: as :func:`mbert.load`.
         """
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: a bundle has no such option. What it is was settled by the "
+                "export."
+            )
         if isinstance(model_name_or_path, Model):
             if device is not None:
                 raise InputError(f"device is {device!r}; the model is loaded already.")
@@ -64,7 +78,7 @@ class SentenceTransformer:
         self.default_prompt_name = default_prompt_name or (own.default_prompt if own else None)
         self._default_prompt = self._named(self.default_prompt_name)
         self.truncate_dim = truncate_dim
-        self._device = device
+        self._device = "cpu" if self.model.info.target == "cpu" else device
 
     def encode(
         self,
@@ -169,11 +183,16 @@ class SentenceTransformer:
         A tensor where the first are one, or a list of tensors; else an array.
         """
         scores = self.model.similarity(np.asarray(embeddings1), np.asarray(embeddings2))
-        if not _are_tensors(embeddings1):
-            return scores
-        import torch
+        return _like(scores, embeddings1)
 
-        return torch.from_numpy(scores)
+    def similarity_pairwise(
+        self,
+        embeddings1: NDArray[Any] | Tensor | Sequence[Any],
+        embeddings2: NDArray[Any] | Tensor | Sequence[Any],
+    ) -> NDArray[np.float32] | Tensor:
+        """Compare every one of the first vectors with its counterpart, [n]; else as above."""
+        scores = pairwise(np.asarray(embeddings1), np.asarray(embeddings2), self.similarity_fn_name)
+        return _like(scores, embeddings1)
 
     @property
     def similarity_fn_name(self) -> str:
@@ -221,16 +240,12 @@ class SentenceTransformer:
             )
         return self.prompts[name]
 
-    def _prompt(self, name: str | None, text: str | None) -> str:
-        own = self.model.info.embedding
-        if text is not None and own and text in own.prompts:
-            raise InputError(
-                f"prompt is {text!r}, which is the name of one. Pass prompt_name={text!r}, or the "
-                "text itself."
-            )
-        if text is not None:
-            return text
-        return self._default_prompt if name is None else self._named(name)
+    def _prompt(self, name: str | None, text: str | None) -> PromptText:
+        if text is None:
+            text = self._default_prompt if name is None else self._named(name)
+        if not isinstance(text, str):
+            raise InputError(f"prompt is {text!r}; expected a text.")
+        return PromptText(text)
 
     def _encode_role(
         self, role: str, sentences: str | Sequence[str], options: dict[str, Any]
@@ -245,7 +260,12 @@ def role_prompt(prompts: Mapping[str, str], role: str) -> str | None:
     return next((name for name in PROMPT_NAMES[role] if name in prompts), None)
 
 
-def _are_tensors(values: Any) -> bool:
+def _like(scores: NDArray[np.float32], values: Any) -> NDArray[np.float32] | Tensor:
+    """``scores``, as a tensor where ``values`` are one, or a list of tensors."""
     if isinstance(values, list | tuple) and values:
         values = values[0]
-    return not isinstance(values, np.ndarray) and hasattr(values, "numpy")
+    if isinstance(values, np.ndarray) or not hasattr(values, "numpy"):
+        return scores
+    import torch
+
+    return torch.from_numpy(scores)

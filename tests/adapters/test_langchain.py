@@ -28,7 +28,7 @@ def test_documents_and_queries_have_their_prompts(embeddings: MbertEmbeddings, o
     assert isinstance(embeddings, Embeddings)
     documents = embeddings.embed_documents(TEXTS)
     assert all(type(value) is float for vector in documents for value in vector)
-    np.testing.assert_allclose(documents, oracle.encode_document(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(documents, oracle.encode(TEXTS, prompt_name="passage"), atol=1e-4)
     query = embeddings.embed_query(SENTENCES[0])
     np.testing.assert_allclose(query, oracle.encode_query(SENTENCES[0]), atol=1e-4)
     assert embeddings.embed_documents([]) == []

@@ -46,6 +46,8 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> None:
         {"prompt_name": "query", "batch_size": 3},
         {"prompt": "any text: ", "prompt_name": "query"},
         {"prompt": ""},
+        {"prompt": "query"},
+        {"prompt": "word"},
         {"normalize_embeddings": True},
         {"truncate_dim": 16},
         {"truncate_dim": 16, "normalize_embeddings": True},
@@ -104,6 +106,14 @@ def test_similarities_are_the_librarys(ours: SentenceTransformer, oracle: Any) -
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_similarities_of_pairs_are_the_librarys(ours: SentenceTransformer, oracle: Any) -> None:
+    some, others = oracle.encode(TEXTS[:4]), oracle.encode(TEXTS[1:5])
+    expected = oracle.similarity_pairwise(some, others)
+    np.testing.assert_allclose(ours.similarity_pairwise(some, others), expected, rtol=1e-4)
+    scores = ours.similarity_pairwise(torch.from_numpy(some), torch.from_numpy(others))
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_what_the_model_says_of_itself(ours: SentenceTransformer, oracle: Any) -> None:
     assert ours.get_embedding_dimension() == oracle.get_embedding_dimension() == 48
     assert ours.get_sentence_embedding_dimension() == 48
@@ -125,15 +135,20 @@ def test_the_constructor_changes_defaults(model: mbert.Model, oracle: Any) -> No
         other.encode(TEXTS, truncate_dim=12, prompt_name="query"),
         oracle.encode(TEXTS, prompt_name="query", truncate_dim=12),
     )
+    short = SentenceTransformer(model, prompts={"short": "query"})
+    same(short.encode(TEXTS, prompt_name="short"), oracle.encode(TEXTS, prompt="query"))
     with pytest.raises(InputError, match="There is no prompt 'none'; expected one of query, "):
         SentenceTransformer(model, default_prompt_name="none")
     with pytest.raises(InputError, match="the model is loaded already"):
         SentenceTransformer(model, device="cpu")
+    SentenceTransformer(model, trust_remote_code=True, cache_folder="cache")
+    with pytest.raises(InputError, match="revision, backend: a bundle has no such option"):
+        SentenceTransformer(model, revision="main", backend="onnx")
 
 
 def test_a_folder_is_loaded(bundle: Path, ours: SentenceTransformer) -> None:
     loaded = SentenceTransformer(bundle, device="cpu")
-    same(loaded.encode(TEXTS, device="cpu"), ours.encode(TEXTS), tolerance=1e-5)
+    same(loaded.encode(TEXTS, device="cpu"), ours.encode(TEXTS, device="cpu"), tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +161,7 @@ def test_a_folder_is_loaded(bundle: Path, ours: SentenceTransformer) -> None:
         ({"pool": {}}, "pool is {}; a bundle runs in one process"),
         ({"chunk_size": 10}, "chunk_size is 10"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"prompt": "query"}, "prompt is 'query', which is the name of one"),
-        ({"prompt": "word"}, "prompt is 'word'"),
+        ({"prompt": 3}, "prompt is 3; expected a text"),
         ({"prompt_name": "unknown"}, "There is no prompt 'unknown'"),
         ({"truncate_dim": 0}, "dimensions is 0"),
     ],
