@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mbert import errors
+from mbert.runtime.closing import Closing
 
 from .errors import BenchError
 
@@ -25,7 +25,7 @@ _TAIL_LINES = 8
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "CI": "true"}
 
 
-class WorkerProcess:
+class WorkerProcess(Closing):
     """A process that runs ``mbert.bench.worker``; a context manager that ends it."""
 
     def __init__(
@@ -94,19 +94,6 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._messages.close()
-
-    def __enter__(self) -> WorkerProcess:
-        """Return the process itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _obituary(self, command: str) -> str:
         code = self._process.wait()

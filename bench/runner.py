@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from mbert.runtime.closing import Closing
 
 from .errors import BenchError
 from .process import WorkerProcess
@@ -37,7 +38,7 @@ class Entrant:
         return self.precision == EXACT
 
 
-class Runner:
+class Runner(Closing):
     """An entrant in its process, which is started anew where it died; a context manager."""
 
     def __init__(self, entrant: Entrant, task: str, threads: int, folder: Path) -> None:
@@ -96,16 +97,3 @@ class Runner:
     def close(self) -> None:
         """End the process."""
         self._stack.close()
-
-    def __enter__(self) -> Runner:
-        """Return the runner itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()

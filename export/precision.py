@@ -6,8 +6,8 @@ the largest activations are measured at export, on text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mbert.model.chain import Step
 from mbert.model.encoder import Attention, Layer
 
+from .hooks import hooked
 from .inputs import make_batch
 from .sample import Sample
 
@@ -89,8 +90,7 @@ def calibrate(model: nn.Module, sample: Sample, vocab_size: int) -> Calibration:
     return Calibration(sample.name, sample.tokens, maxima)
 
 
-@contextmanager
-def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
+def _recording(model: nn.Module, maxima: dict[str, float]) -> AbstractContextManager[None]:
     """Record outputs of all layers, and inputs: GeGLU's products and sums of residuals are such."""
 
     def note(place: str, value: Tensor) -> None:
@@ -121,11 +121,7 @@ def _recording(model: nn.Module, maxima: dict[str, float]) -> Iterator[None]:
             handles.append(module.register_forward_hook(hook(name)))
         if isinstance(module, Attention):
             handles.append(module.Wqkv.register_forward_hook(scores(name, module)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hooked(handles)
 
 
 def against_float16(calibration: Calibration, model: nn.Module) -> str | None:

@@ -9,8 +9,7 @@ layer by the error that it makes on text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +31,7 @@ from mbert.model.quantized import (
     quantize_weight,
 )
 
+from .hooks import hooked
 from .precision import cast
 from .sample import Sample
 
@@ -54,8 +54,7 @@ def sample_activations(model: nn.Module, sample: Sample) -> Activations:
     return found
 
 
-@contextmanager
-def _recording(model: nn.Module, found: Activations, share: float) -> Iterator[None]:
+def _recording(model: nn.Module, found: Activations, share: float) -> AbstractContextManager[None]:
     generator = torch.Generator().manual_seed(0)
 
     def hook(name: str) -> Any:
@@ -70,16 +69,11 @@ def _recording(model: nn.Module, found: Activations, share: float) -> Iterator[N
 
         return called
 
-    handles = [
+    return hooked(
         module.register_forward_pre_hook(hook(name))
         for name, module in _encoder(model).named_modules()
         if isinstance(module, nn.Linear)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    )
 
 
 def _encoder(model: nn.Module) -> Encoder:

@@ -133,6 +133,7 @@ def verify_bundle(
         manifest = opened.manifest
         session = open_session(opened, threads=None, device=device, operators="plugin")
     records = []
+    reduce: Reduce | None = None
     try:
         with step("read the checkpoint"):
             source = open_checkpoint(os.fspath(checkpoint), revision)
@@ -140,7 +141,8 @@ def verify_bundle(
             sequences = _sequences(opened, texts)
         with step("compare"):
             for model, inputs in _batches(source, opened, sequences):
-                reduce = _quantizer(model, source, opened) if manifest.precision == "int8" else None
+                if manifest.precision == "int8" and reduce is None:
+                    reduce = _quantizer(model, source, opened)
                 reference = make_reference(model, manifest.task, inputs, manifest.precision, reduce)
                 records.append(compare({manifest.backend: lambda: session.run}, reference))
     finally:

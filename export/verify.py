@@ -25,6 +25,7 @@ from mbert.runtime.calls import compute
 from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
 
 from .graph import Graph
+from .hooks import hooked
 from .inputs import make_batch
 from .precision import cast
 from .sample import Sample
@@ -158,11 +159,9 @@ def _run_with_hidden(
     """The outputs, and what the encoder gave its head: [tokens, hidden]."""
     hidden: list[Tensor] = []
     encoder = model.get_submodule("model")
-    handle = encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output))
-    try:
+    note = encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    with hooked([note]):
         outputs = _run(model, batch)
-    finally:
-        handle.remove()
     return outputs, np.asarray(hidden[0].double().numpy())
 
 

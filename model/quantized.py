@@ -10,6 +10,7 @@ outputs, of which 4 consecutive inputs lie together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,39 +171,22 @@ def _outputs(weight: Tensor) -> int:
 
 
 @quantized_linear.register_fake
-def _(x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor) -> Tensor:
+def _(x: Tensor, weight: Tensor, *rest: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], _outputs(weight))
 
 
 @quantized_residual_linear.register_fake
-def _(x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    return torch.empty_like(residual)
+def _(x: Tensor, weight: Tensor, *rest: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], _outputs(weight))
 
 
 @quantized_norm_linear.register_fake
-def _(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    bias: Tensor,
-    epsilon: float,
-) -> Tensor:
+def _(x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, *rest: Any) -> Tensor:
     return x.new_empty(x.shape[0], _outputs(weight))
 
 
 @quantized_norm_gated_linear.register_fake
-def _(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    bias: Tensor,
-    epsilon: float,
-    activation: str,
-) -> Tensor:
+def _(x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, *rest: Any) -> Tensor:
     return x.new_empty(x.shape[0], _outputs(weight) // 2)
 
 

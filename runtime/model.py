@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -14,6 +13,7 @@ from mbert.errors import InputError
 
 from .backends import Session, open_session
 from .bundle import Bundle, open_bundle
+from .closing import Closing
 from .inputs import as_sequence, check_count, check_packed, check_rows
 from .manifest import Manifest
 from .runner import Array, Runner
@@ -71,7 +71,7 @@ def load(
     return Model(opened, session)
 
 
-class Model:
+class Model(Closing):
     """A loaded bundle; safe to use from several threads, and a context manager."""
 
     def __init__(self, bundle: Bundle, session: Session) -> None:
@@ -86,19 +86,6 @@ class Model:
     def close(self) -> None:
         """Free the model; every later call that has something to compute raises BackendError."""
         self._runner.close()
-
-    def __enter__(self) -> Model:
-        """Return the model itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def warm_up(self) -> None:
         """Run once at the packed batch size, so that the first real call is as fast as the rest."""

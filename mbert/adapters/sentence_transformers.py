@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 from mbert.runtime import Model, load
-from mbert.runtime.tasks.embedding import PromptText
+from mbert.runtime.tasks.embedding import PromptText, width_of
 from mbert.runtime.tasks.similarity import pairwise
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class SentenceTransformer:
 
     @property
     def _width(self) -> int:
-        return int(self.model.info.outputs[0].shape[-1])
+        return width_of(self.model.info)
 
     def _dimensions(self, truncate_dim: int | None) -> int | None:
         kept = self.truncate_dim if truncate_dim is None else truncate_dim

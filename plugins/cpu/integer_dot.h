@@ -35,6 +35,17 @@ template <typename T>
   return value;
 }
 
+// The sums of neighbouring lanes, of all vectors one after the other.
+template <int kParts, typename Acc>
+[[gnu::always_inline]] inline void add_neighbours(const Acc* acc, std::int32_t* to) {
+  constexpr int kSums = static_cast<int>(sizeof(Acc) / sizeof(std::int32_t)) / 2;
+  for (int part = 0; part < kParts; ++part) {
+    std::int32_t lanes[2 * kSums];
+    std::memcpy(lanes, &acc[part], sizeof(lanes));
+    for (int i = 0; i < kSums; ++i) to[kSums * part + i] = lanes[2 * i] + lanes[2 * i + 1];
+  }
+}
+
 #if defined(__AVX512VNNI__)
 
 // vpdpbusd: bytes without sign times bytes with one, four products a lane.
@@ -103,11 +114,7 @@ struct IntegerDot {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(w, a));
   }
   [[gnu::always_inline]] static void store(const Acc* acc, std::int32_t* to) {
-    for (int part = 0; part < kParts; ++part) {
-      std::int32_t halves[16];
-      std::memcpy(halves, &acc[part], sizeof(halves));
-      for (int i = 0; i < 8; ++i) to[8 * part + i] = halves[2 * i] + halves[2 * i + 1];
-    }
+    add_neighbours<kParts>(acc, to);
   }
 };
 
@@ -130,11 +137,7 @@ struct IntegerDot {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(w, a));
   }
   [[gnu::always_inline]] static void store(const Acc* acc, std::int32_t* to) {
-    for (int part = 0; part < kParts; ++part) {
-      std::int32_t halves[8];
-      std::memcpy(halves, &acc[part], sizeof(halves));
-      for (int i = 0; i < 4; ++i) to[4 * part + i] = halves[2 * i] + halves[2 * i + 1];
-    }
+    add_neighbours<kParts>(acc, to);
   }
 };
 

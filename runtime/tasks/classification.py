@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,7 @@ from mbert.errors import InputError
 from ..inputs import check_top_k
 from ..runner import Runner
 from ..tokenization import Text
-
-FloatArray = NDArray[np.float64]
-Function = Callable[[FloatArray], FloatArray]
+from .scores import Function, identity, sigmoid, softmax
 
 
 @dataclass(frozen=True)
@@ -75,23 +73,4 @@ def label_scores(
     return [LabelScore(labels[i], float(scores[i])) for i in order]
 
 
-def sigmoid(values: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x))."""
-    # Two forms, so that neither exponential overflows.
-    small = np.exp(-np.abs(values))
-    positive: FloatArray = np.where(values >= 0, 1 / (1 + small), small / (1 + small))
-    return positive
-
-
-def identity(values: FloatArray) -> FloatArray:
-    """Raw values."""
-    return values
-
-
-def _softmax(values: FloatArray) -> FloatArray:
-    exponentials = np.exp(values - values.max())
-    scores: FloatArray = exponentials / exponentials.sum()
-    return scores
-
-
-FUNCTIONS: dict[str, Function] = {"softmax": _softmax, "sigmoid": sigmoid, "none": identity}
+FUNCTIONS: dict[str, Function] = {"softmax": softmax, "sigmoid": sigmoid, "none": identity}

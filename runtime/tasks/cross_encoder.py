@@ -11,8 +11,8 @@ from mbert.errors import InputError
 
 from ..manifest import Reranking
 from ..runner import Runner
-from .classification import FloatArray, Function, identity, sigmoid
 from .embedding import settle_prompt
+from .scores import FloatArray, Function, identity, sigmoid
 
 
 def _tanh(values: FloatArray) -> FloatArray:

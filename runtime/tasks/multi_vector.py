@@ -41,9 +41,9 @@ def embed_multi(
             for ids, more in zip(sequences, missing, strict=True)
         ]
         if not expansion.attended:
-            return _without(_run_unseen(runner, sequences, missing), sequences, terms)
-    vectors = runner.for_each(sequences, lambda _, rows: rows.copy())
-    return _without(vectors, sequences, terms)
+            vectors = _run_unseen(runner, sequences, missing)
+            return [_kept(rows, ids, terms) for rows, ids in zip(vectors, sequences, strict=True)]
+    return runner.for_each(sequences, lambda i, rows: _kept(rows, sequences[i], terms))
 
 
 def scores(
@@ -134,10 +134,6 @@ def _run_unseen(
     return [results[i] for i in range(len(sequences))]
 
 
-def _without(
-    vectors: Sequence[FloatArray], sequences: Sequence[Int32Array], terms: Terms
-) -> list[FloatArray]:
-    """Leave out the vectors of the tokens that are skipped."""
-    return [
-        rows[~np.isin(ids, terms.skipped)] for rows, ids in zip(vectors, sequences, strict=True)
-    ]
+def _kept(rows: FloatArray, ids: Int32Array, terms: Terms) -> FloatArray:
+    """A copy of the vectors of a sequence's tokens without those that are skipped."""
+    return rows[~np.isin(ids, terms.skipped)]

@@ -18,6 +18,7 @@ from ..inputs import as_sequence, check_count, check_top_k
 from ..runner import Array, Runner
 from ..tokenization import TokenizedPair
 from ..windows import spans
+from .scores import softmax
 
 FloatArray = NDArray[np.float64]
 
@@ -201,7 +202,7 @@ def _found(
     # The first token, cls, stands for "no answer here", and takes its part of the probability.
     allowed = pair.ids[window.rows] == cls
     allowed[window.context] = True
-    start, end = _softmax(start_logits, allowed), _softmax(end_logits, allowed)
+    start, end = _probabilities(start_logits, allowed), _probabilities(end_logits, allowed)
     tokens = window.rows[window.context]
     # Widened to words, several spans can become one.
     count = 2 * options.top_k + 10 if options.whole_words else options.top_k
@@ -215,12 +216,10 @@ def _found(
     return _Found(answers, float(start[0] * end[0]))
 
 
-def _softmax(logits: Array, allowed: NDArray[np.bool_]) -> FloatArray:
+def _probabilities(logits: Array, allowed: NDArray[np.bool_]) -> FloatArray:
     """[tokens] -> probabilities of those allowed; zero for the others."""
     probabilities = np.zeros(logits.size)
-    values = logits[allowed].astype(np.float64)
-    exponentials = np.exp(values - values.max(initial=-np.inf))
-    probabilities[allowed] = exponentials / exponentials.sum()
+    probabilities[allowed] = softmax(logits[allowed].astype(np.float64))
     return probabilities
 
 

@@ -17,6 +17,7 @@ from ..inputs import check_count
 from ..runner import Runner
 from ..tokenization import TokenizedText
 from ..windows import cut
+from .scores import softmax
 
 FloatArray = NDArray[np.float32]
 
@@ -142,7 +143,7 @@ def entities(
     highest one. An entity's score is the mean over what was joined.
     """
     kept = np.flatnonzero(~tokenized.added)
-    scores = _softmax(logits[kept])
+    scores = softmax(logits[kept].astype(np.float32, copy=False))
     if aggregation in _WORD_SCORES:
         # A text's first token starts a word, whatever it looks like.
         begins = np.flatnonzero(~tokenized.continues[kept] | (np.arange(kept.size) == 0))
@@ -200,13 +201,6 @@ def _without_overlaps(windows: Sequence[Sequence[Entity]]) -> list[Entity]:
 
 def _rank(entity: Entity) -> tuple[int, float]:
     return entity.end - entity.start, entity.score
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    values = logits.astype(np.float32, copy=False)
-    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-    scores: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return scores
 
 
 def _piece(scores: FloatArray, labels: Sequence[str], start: int, end: int) -> _Piece:
