@@ -17,6 +17,7 @@ HEADERS := build/onnxruntime-headers/.ready
 # The CUDA libraries are built where there is nvcc.
 TENSORRT_HEADERS := $(if $(shell command -v nvcc),build/tensorrt-headers/.ready)
 INSTALLED := .venv/.installed
+PYLATE := build/pylate/.ready
 
 SOURCES := $(shell find mbert model export plugins runtime bench -type f -not -name '*.pyc') \
 	CMakeLists.txt pyproject.toml
@@ -63,8 +64,18 @@ demo: install  ## export examples/tiny and print predictions and similarities
 	@echo "== similarity"
 	$(BIN)/python examples/similarity.py build/demo/embed examples/sentences.txt
 
+# PyLate wants older releases than the tests: they lie in front of those of .venv, for it alone.
+$(PYLATE): tests/support/pylate/requirements.txt | $(VENV)
+	@echo "== PyLate and the releases that it pins, in build/pylate"
+	@rm -rf $(@D)
+	@$(PIP) install --no-deps --target $(@D) -r $<
+	@touch $@
+
+.PHONY: pylate
+pylate: $(PYLATE)  ## set up the oracle of ColBERT checkpoints, in build/pylate
+
 .PHONY: test
-test: install  ## run the tests against the installed wheel
+test: install pylate  ## run the tests against the installed wheel
 	$(BIN)/pytest
 
 .PHONY: bench
