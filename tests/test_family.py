@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 import mbert
 from mbert.export import verify as verify_module
-from support.family import FAMILY, TEXTS, make_member
+from mbert.model import ModelConfig
+from mbert.model.heads import FillMask
+from support.checkpoints import SMALL, to_legacy
+from support.family import FAMILY, SIZES, TEXTS, make_member
 
 ENCODERS = [name for name, member in FAMILY.items() if not member.modules]
 COLBERT = [name for name, member in FAMILY.items() if member.settings]
@@ -23,6 +27,28 @@ EMBEDDERS = [name for name in FAMILY if name not in (*ENCODERS, *COLBERT)]
 def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify each export on few sequences, one of them longer than the window."""
     monkeypatch.setattr(verify_module, "_LENGTHS", (1, 2, 40))
+
+
+@pytest.mark.parametrize("name", [*FAMILY, *SIZES])
+def test_weights_and_layers_are_as_transformers_has_them(name: str, tmp_path: Path) -> None:
+    member = {**FAMILY, **SIZES}[name]
+    settings = transformers.ModernBertConfig(**{**SMALL, **member.settings_of_config})
+    settings.save_pretrained(tmp_path)
+    config = ModelConfig.from_file(to_legacy(tmp_path) / "config.json")
+    with torch.device("meta"):
+        oracle, model = transformers.ModernBertForMaskedLM(settings), FillMask(config)
+    shapes = [
+        {
+            name: parameter.shape
+            for name, parameter in found.named_parameters(remove_duplicate=False)
+        }
+        for found in (oracle, model)
+    ]
+    assert shapes[0] == shapes[1]
+    kinds = zip(settings.layer_types, config.layers, strict=True)
+    assert all((kind == "full_attention") == (layer.window < 0) for kind, layer in kinds)
+    thetas = [settings.rope_parameters[kind]["rope_theta"] for kind in settings.layer_types]
+    assert [layer.theta for layer in config.layers] == thetas
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -7,7 +7,7 @@ config (that of 2024 and 2025), its tokenizer's kind and special ids, its module
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,25 @@ class Member:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def scaled(self) -> dict[str, Any]:
-        """A config of at most 4 layers and 2 heads."""
+    def scaled(self) -> Member:
+        """The same with at most 4 layers and 2 heads."""
         layers, hidden, heads, intermediate = self.shape
         width = 2 * hidden // heads
+        return replace(self, shape=(min(layers, 4), width, 2, width * intermediate // hidden))
+
+    @property
+    def settings_of_config(self) -> dict[str, Any]:
+        """What transformers' config takes, but for the vocabulary."""
+        names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+        kinds = zip(("full_attention", "sliding_attention"), self.thetas, strict=True)
         return {
-            "num_hidden_layers": min(layers, 4),
-            "hidden_size": width,
-            "num_attention_heads": 2,
-            "intermediate_size": width * intermediate // hidden,
+            **dict(zip(names, self.shape, strict=True)),
+            "local_attention": 128,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {
+                kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in kinds
+            },
+            **self.config,
         }
 
 
@@ -85,14 +95,17 @@ _NORMALIZE: tuple[str, dict[str, Any]] = ("Normalize", {})
 FAMILY = {
     "ModernBERT-base": Member((22, 768, 12, 1152)),
     "ModernBERT-large": Member((28, 1024, 16, 2624)),
-    # 32m, 68m and 150m are of the kind of 17m, 400m is of the shape of ModernBERT-large.
     "ettin-encoder-17m": Member((7, 256, 4, 384), **_ETTIN),  # type: ignore[arg-type]
     "ettin-encoder-1b": Member((28, 1792, 28, 3840), **_ETTIN),  # type: ignore[arg-type]
     "mmBERT-base": Member((22, 768, 12, 1152), **_MMBERT),
+    "mmBERT-small": Member((22, 384, 6, 1152), **_MMBERT),
     "gte-modernbert-base": Member((22, 768, 12, 1152), modules=(_CLS,)),
     "modernbert-embed-base": Member((22, 768, 12, 1152), modules=(_MEAN, _NORMALIZE)),
     "granite-embedding-english-r2": Member(
         (22, 768, 12, 1152), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
+    ),
+    "granite-embedding-small-english-r2": Member(
+        (12, 384, 12, 1536), (80_000.0, 10_000.0), modules=(_CLS, _NORMALIZE)
     ),
     "granite-embedding-97m-multilingual-r2": Member(
         (12, 384, 12, 1536),
@@ -117,24 +130,29 @@ FAMILY = {
     ),
 }
 
+# Of the kind of ettin-encoder-17m or of ModernBERT-large: nothing else is new in them.
+SIZES = {
+    "ettin-encoder-32m": Member((10, 384, 6, 576), **_ETTIN),  # type: ignore[arg-type]
+    "ettin-encoder-68m": Member((19, 512, 8, 768), **_ETTIN),  # type: ignore[arg-type]
+    "ettin-encoder-150m": Member((22, 768, 12, 1152), **_ETTIN),  # type: ignore[arg-type]
+    "ettin-encoder-400m": Member((28, 1024, 16, 2624), **_ETTIN),  # type: ignore[arg-type]
+}
+
 
 def make_member(folder: Path, name: str) -> Path:
     """Save a member as it is published, but for its size."""
-    member = FAMILY[name]
+    member = FAMILY[name].scaled
     task = "feature-extraction" if member.modules else "fill-mask"
-    config = {**member.scaled, "local_attention": 128, "max_position_embeddings": 8192}
-    kinds = zip(("full_attention", "sliding_attention"), member.thetas, strict=True)
-    rope = {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in kinds}
-    make_checkpoint(folder, task, **{**config, **member.config, "rope_parameters": rope})
+    make_checkpoint(folder, task, **member.settings_of_config)
     to_legacy(folder)
     (add_tokenizer if member.tokenizer == "bytes" else add_gemma_tokenizer)(folder)
     if member.modules:
-        width = member.scaled["hidden_size"]
-        _write_modules(folder, member, width)
+        _write_modules(folder, member)
     return folder
 
 
-def _write_modules(folder: Path, member: Member, width: int) -> None:
+def _write_modules(folder: Path, member: Member) -> None:
+    width = member.shape[1]
     own = {
         "Pooling": {"word_embedding_dimension": width},
         "pylate.models.Dense.Dense": {
