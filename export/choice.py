@@ -78,9 +78,9 @@ def choose(
 def _choose_cpu(backend: str, precision: str) -> Choice:
     if backend not in ("auto", "onnxruntime"):
         raise ExportError(f"The backend {backend} is for GPUs. Name one with --gpu.")
-    if precision not in ("auto", "fp32", "int8"):
+    if precision == "fp16":
         raise ExportError(
-            f"On the CPU the precision is fp32 or int8; {precision} is for GPUs (--gpu)."
+            "On the CPU the precision is fp32, bf16 or int8; fp16 is for GPUs (--gpu)."
         )
     return Choice(None, "onnxruntime", False)
 

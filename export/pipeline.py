@@ -32,6 +32,7 @@ from mbert.runtime.manifest import (
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
+from .fuse import fuse, unfit_size
 from .graph import write_graph
 from .inputs import extra_inputs
 from .late_interaction import resolve
@@ -92,7 +93,7 @@ def convert(
         output: the bundle folder to write; complete or absent afterwards.
         gpu: the name of a GPU (``mbert-export --list-gpus``); None: the CPU.
         backend: "onnxruntime", "tensorrt", "tensorrt-rtx", or "auto".
-        precision: "fp32", "int8" (CPUs), "fp16" or "bf16" (GPUs), or "auto": fp32 on the CPU, on a
+        precision: "fp32", "bf16", "int8" (CPUs), "fp16" (GPUs), or "auto": fp32 on the CPU, on a
             GPU fp16 where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
@@ -100,8 +101,8 @@ def convert(
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
         max_sequence_length: in tokens; None: what the checkpoint was trained for, or where a
             sentence-transformers folder says that texts are cut.
-        calibration: a file with one text a line, on which fp16 is checked for overflow and int8
-            finds its large channels; None: a built-in sample.
+        calibration: a file with one text a line, on which fp16 is checked for overflow, int8 finds
+            its large channels, and bf16 and int8 on a CPU are verified; None: a built-in sample.
         revision: branch, tag or commit of a hub id.
         force: replace an existing bundle.
         progress: called with the name of each step; returns a context manager around it.
@@ -123,10 +124,11 @@ def convert(
     destination = Path(output)
     check_destination(destination, force)
     choice = choose(gpu, backend, precision, hardware_compatibility)
-    reduced = choice.target is not None or precision == "int8"
+    reduced = choice.target is not None or precision in ("bf16", "int8")
     if calibration is not None and not reduced:
         raise ExportError(
-            "Calibration is for reduced precision. Name a GPU with --gpu, or use --precision int8."
+            "Calibration is for reduced precision. Name a GPU with --gpu, or use --precision int8 "
+            "or bf16."
         )
     for reason in choice.reasons:
         say(reason)
@@ -147,15 +149,13 @@ def convert(
     record_of_calibration: dict[str, Any] | None = None
     settled = "fp32"
     reduce: Reduce | None = None
-    text: Sample | None = None  # what int8 is verified on
+    text: Sample | None = None  # what a reduced precision on the CPU is verified on
     if reduced:
         with step("measure the activations"):
             sample = _sample(source, limits, calibration)
             if choice.target is None:
                 settled, text = precision, sample
-                reduce = partial(
-                    quantize, config=source.config, activations=sample_activations(model, sample)
-                )
+                reduce = _reduce_for_cpu(model, source.config, precision, sample)
                 record_of_calibration = {"text": sample.name, "tokens": sample.tokens}
             else:
                 measured = calibrate(model, sample, source.config.vocab_size)
@@ -164,13 +164,16 @@ def convert(
                 settled, why = choose_precision(precision, choice, against)
                 if why is not None:
                     say(why)
+    rounded_on_gpu = choice.target is not None and settled == "bf16"
     with step("run PyTorch"):
         inputs = awkward_batch(model, source.config, limits.max_sequence_length, text)
-        # ONNX Runtime computes no bfloat16 on a CPU: the same graph is verified in float32.
-        judged_as = "fp32" if settled == "bf16" else settled
+        # ONNX Runtime computes no bfloat16 on a CPU: a GPU's graph is verified in float32.
+        judged_as = "fp32" if rounded_on_gpu else settled
         reference = make_reference(model, chosen, inputs, judged_as, reduce)
-        if settled == "int8":
+        if reduce is not None:
             check_cosines(reference)
+        elif choice.target is None and unfit_size(source.config) is None:
+            fuse(model, source.config, settled)
     with bundle_folder(destination, force) as folder:
         with step("write the model"):
             graph = write_graph(model, chosen, choice, folder)
@@ -184,7 +187,7 @@ def convert(
             engine = plan_engine(choice, source.config, graph, limits)
         with step("verify"):
             record = verify(run_in(folder, choice.backend, graph, engine), reference)
-        if settled == "bf16":
+        if rounded_on_gpu:
             with step("write the model in bfloat16"):
                 record["bf16"] = _round_to_bfloat16(model, reference)
                 graph = write_graph(model, chosen, choice, folder)
@@ -234,6 +237,19 @@ def _sample(
     text = Path(calibration) if calibration is not None else None
     found = tokenizer if tokenizer.exists() else None
     return read_sample(found, limits, source.config.vocab_size, text)
+
+
+def _reduce_for_cpu(
+    model: nn.Module, config: ModelConfig, precision: str, sample: Sample
+) -> Reduce:
+    if (unfit := unfit_size(config)) is not None:
+        raise ExportError(
+            f"On the CPU {precision} needs sizes that are multiples of 16, but {unfit}. Export "
+            "with --precision fp32."
+        )
+    if precision == "bf16":
+        return partial(fuse, config=config, precision=precision)
+    return partial(quantize, config=config, activations=sample_activations(model, sample))
 
 
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:

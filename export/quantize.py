@@ -16,21 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbert.errors import ExportError
 from mbert.model.config import ModelConfig
-from mbert.model.encoder import Encoder, Layer
-from mbert.model.heads import FillMask
+from mbert.model.encoder import Layer
+from mbert.model.fused import FusedLayer
+from mbert.model.linear import interleave
 from mbert.model.quantized import (
-    PANEL_OUTPUTS,
     QuantizedEmbedding,
-    QuantizedLayer,
-    QuantizedLinear,
     QuantizedWeight,
-    interleave,
     quantize_rows,
     quantize_weight,
+    quantized_linear,
 )
 
+from .fuse import encoder_of, has_panels_for_decoder, norm_of, parameters_of
 from .hooks import hooked
 from .precision import cast
 from .sample import Sample
@@ -50,7 +48,7 @@ def sample_activations(model: nn.Module, sample: Sample) -> Activations:
     with _recording(model, found, _SAMPLE_ROWS / sample.tokens), torch.inference_mode():
         for ids in sample.sequences:
             offsets = torch.tensor([0, ids.size], dtype=torch.int32)
-            _encoder(model)(torch.from_numpy(ids), offsets)
+            encoder_of(model)(torch.from_numpy(ids), offsets)
     return found
 
 
@@ -71,52 +69,38 @@ def _recording(model: nn.Module, found: Activations, share: float) -> AbstractCo
 
     return hooked(
         module.register_forward_pre_hook(hook(name))
-        for name, module in _encoder(model).named_modules()
+        for name, module in encoder_of(model).named_modules()
         if isinstance(module, nn.Linear)
     )
-
-
-def _encoder(model: nn.Module) -> Encoder:
-    encoder = model.get_submodule("model")
-    assert isinstance(encoder, Encoder)
-    return encoder
 
 
 def quantize(model: nn.Module, config: ModelConfig, activations: Activations) -> None:
     """Replace the layers of ``model`` by quantized ones, in place; the rest becomes float32.
 
-    Raises:
-        ExportError: a size that the kernels do not take.
+    The sizes of ``config`` have to fit (:func:`mbert.export.fuse.unfit_size`).
     """
-    for name in ("hidden_size", "intermediate_size"):
-        size = getattr(config, name)
-        if size % PANEL_OUTPUTS:
-            raise ExportError(
-                f"int8 needs a {name} that is a multiple of {PANEL_OUTPUTS}; the checkpoint has "
-                f"{size}. Export with --precision fp32."
-            )
     cast(model, "fp32")
-    encoder = _encoder(model)
+    encoder = encoder_of(model)
     for i, layer in enumerate(encoder.layers):
         assert isinstance(layer, Layer)
         encoder.layers[i] = _quantize_layer(layer, f"layers.{i}", config, activations)
     table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
     encoder.embeddings.tok_embeddings = QuantizedEmbedding(table)
-    # A sparse embedding slices its decoder by blocks of the vocabulary: that one stays float32.
-    if type(model) is FillMask and config.vocab_size % PANEL_OUTPUTS == 0:
-        weight = quantize_weight(*_parameters(model.decoder))
-        model.decoder = QuantizedLinear(weight)  # type: ignore[assignment]
+    if has_panels_for_decoder(model, config):
+        weight = quantize_weight(*parameters_of(model.decoder))  # type: ignore[arg-type]
+        model.decoder = quantized_linear(weight)
 
 
 def _quantize_layer(
     layer: Layer, name: str, config: ModelConfig, activations: Activations
-) -> QuantizedLayer:
+) -> FusedLayer:
     hidden, channels = config.hidden_size, config.intermediate_size
     attn, mlp = layer.attn, layer.mlp
 
-    has_norm = isinstance(layer.attn_norm, nn.LayerNorm)
+    attention_norm, mlp_norm = norm_of(layer.attn_norm), norm_of(layer.mlp_norm)
+    assert mlp_norm is not None
     # Nothing before the first layer's projections could divide.
-    qkv, by_qkv = _smoothed(attn.Wqkv, activations[f"{name}.attn.Wqkv"], has_norm)
+    qkv, by_qkv = _smoothed(attn.Wqkv, activations[f"{name}.attn.Wqkv"], attention_norm is not None)
     out, by_out = _smoothed(attn.Wo, activations[f"{name}.attn.Wo"])
     up, by_up = _smoothed(mlp.Wi, activations[f"{name}.mlp.Wi"])
     down, by_down = _smoothed(mlp.Wo, activations[f"{name}.mlp.Wo"])
@@ -124,14 +108,14 @@ def _quantize_layer(
     qkv = _divided(qkv, torch.cat((torch.ones(2 * hidden), by_out)))  # V
     up = _divided(up, torch.cat((torch.ones(channels), by_down)))  # the gates
     up = QuantizedWeight(*(interleave(part) for part in (up.integers, up.scale, up.bias)))
-    return QuantizedLayer(
+    return FusedLayer(
         layer,
-        qkv,
-        out,
-        up,
-        down,
-        _norm(layer.attn_norm, by_qkv) if has_norm else None,
-        _norm(layer.mlp_norm, by_up),
+        quantized_linear(qkv),
+        quantized_linear(out),
+        quantized_linear(up),
+        quantized_linear(down),
+        None if attention_norm is None else _norm(attention_norm, by_qkv),
+        _norm(mlp_norm, by_up),
         config.norm_eps,
         config.hidden_activation,
     )
@@ -141,7 +125,7 @@ def _smoothed(
     linear: nn.Linear, activations: tuple[Tensor, Tensor], may: bool = True
 ) -> tuple[QuantizedWeight, Tensor]:
     """Quantize ``linear`` for activations divided by the factors that are given back, [inputs]."""
-    weight, bias = _parameters(linear)
+    weight, bias = parameters_of(linear)
     largest, rows = activations
     exact = rows @ weight.T
     best: tuple[float, QuantizedWeight, Tensor] | None = None
@@ -155,12 +139,6 @@ def _smoothed(
             best = error, quantized, factors
     assert best is not None
     return best[1], best[2]
-
-
-def _parameters(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    # A linear layer without a bias has None there.
-    bias: Tensor | None = linear.bias
-    return linear.weight.detach(), None if bias is None else bias.detach()
 
 
 def _factors(largest: Tensor, weight: Tensor, strength: float) -> Tensor:
@@ -180,8 +158,6 @@ def _divided(weight: QuantizedWeight, factors: Tensor) -> QuantizedWeight:
     return replace(weight, scale=weight.scale / factors, bias=weight.bias / factors)
 
 
-def _norm(norm: nn.Module, factors: Tensor) -> tuple[Tensor, Tensor]:
-    assert isinstance(norm, nn.LayerNorm)
-    weight = norm.weight.detach()
-    bias = torch.zeros_like(weight) if norm.bias is None else norm.bias.detach()
+def _norm(norm: tuple[Tensor, Tensor], factors: Tensor) -> tuple[Tensor, Tensor]:
+    weight, bias = norm
     return weight / factors, bias / factors

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,12 +18,13 @@ from torch import nn
 from torch.export import Dim
 
 # Importing the modules registers the operators with PyTorch.
+import mbert.model.quantized  # noqa: F401
+from mbert.model.linear import ACTIVATION_CODES
 from mbert.model.ops import POOLING_MODES
-from mbert.model.quantized import ACTIVATION_CODES
 from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
 from .inputs import SYMBOLS, make_batch
-from .operators import DOMAIN, OPERATOR_VERSION, OPSET, function_bodies, register_schemas
+from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_bodies, register_schemas
 
 _DTYPE_NAMES = {
     ir.DataType.FLOAT: "float32",
@@ -30,6 +33,9 @@ _DTYPE_NAMES = {
     ir.DataType.INT32: "int32",
     ir.DataType.BOOL: "bool",
 }
+
+# Names that are integers in ONNX, by attribute.
+_CODES = {"mode": POOLING_MODES, "activation": ACTIVATION_CODES}
 
 
 def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
@@ -108,68 +114,36 @@ def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
 
 
 def _translations() -> dict[Any, Any]:
-    """How each PyTorch operator is written as a node of mbert's domain."""
+    """How each PyTorch operator is written as the node of mbert's domain that has its name."""
     domain = onnxscript.values.Opset(DOMAIN, OPERATOR_VERSION)
+    found = {}
+    for name in OPERATORS:
+        snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        operator = getattr(torch.ops.mbert, snake_case).default
+        found[operator] = _translation(getattr(domain, name), operator)
+    return found
 
-    def attention(
-        qkv: Any, cu_seqlens: Any, rope: Any, num_heads: int, scale: float, window: int
-    ) -> Any:
-        return domain.VarlenAttention(
-            qkv, cu_seqlens, rope, num_heads=num_heads, scale=scale, window=window
-        )
 
-    def pooling(hidden: Any, cu_seqlens: Any, mode: str) -> Any:
-        return domain.VarlenPooling(hidden, cu_seqlens, mode=POOLING_MODES[mode])
+def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
+    """Tensors become the node's inputs, everything else its attributes, names their codes."""
+    types = {argument.name: argument.type for argument in operator._schema.arguments}
+    tensors = [name for name, kind in types.items() if isinstance(kind, torch.TensorType)]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(name, kind) for name in types])
 
-    def linear(x: Any, weight: Any, scale: Any, bias: Any) -> Any:
-        return domain.QuantizedLinear(x, weight, scale, bias)
+    def translated(*args: Any, **kwargs: Any) -> Any:
+        values = signature.bind(*args, **kwargs).arguments
+        inputs = [values.pop(name) for name in tensors]
+        codes = {name: _CODES[name][values[name]] for name in values.keys() & _CODES.keys()}
+        return node(*inputs, **{**values, **codes})
 
-    def residual_linear(x: Any, weight: Any, scale: Any, bias: Any, residual: Any) -> Any:
-        return domain.QuantizedResidualLinear(x, weight, scale, bias, residual)
-
-    def norm_linear(
-        x: Any,
-        norm_weight: Any,
-        norm_bias: Any,
-        weight: Any,
-        scale: Any,
-        bias: Any,
-        epsilon: float,
-    ) -> Any:
-        return domain.QuantizedNormLinear(
-            x, norm_weight, norm_bias, weight, scale, bias, epsilon=epsilon
-        )
-
-    def norm_gated_linear(
-        x: Any,
-        norm_weight: Any,
-        norm_bias: Any,
-        weight: Any,
-        scale: Any,
-        bias: Any,
-        epsilon: float,
-        activation: str,
-    ) -> Any:
-        return domain.QuantizedNormGatedLinear(
-            x,
-            norm_weight,
-            norm_bias,
-            weight,
-            scale,
-            bias,
-            epsilon=epsilon,
-            activation=ACTIVATION_CODES[activation],
-        )
-
-    operators = torch.ops.mbert
-    return {
-        operators.varlen_attention.default: attention,
-        operators.varlen_pooling.default: pooling,
-        operators.quantized_linear.default: linear,
-        operators.quantized_residual_linear.default: residual_linear,
-        operators.quantized_norm_linear.default: norm_linear,
-        operators.quantized_norm_gated_linear.default: norm_gated_linear,
+    # The exporter asks the annotations what is an attribute.
+    attributes = {"int": int, "float": float, "str": str}
+    translated.__signature__ = signature  # type: ignore[attr-defined]
+    translated.__annotations__ = {
+        name: attributes.get(str(kind), Any) for name, kind in types.items()
     }
+    return translated
 
 
 @contextmanager

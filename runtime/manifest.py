@@ -34,6 +34,10 @@ LABELLED = ("text-classification", "token-classification")
 OPERATOR_VERSIONS = {
     "VarlenAttention": 1,
     "VarlenPooling": 1,
+    "Linear": 1,
+    "ResidualLinear": 1,
+    "NormLinear": 1,
+    "NormGatedLinear": 1,
     "QuantizedLinear": 1,
     "QuantizedResidualLinear": 1,
     "QuantizedNormLinear": 1,

@@ -93,6 +93,7 @@ PEERS = {
     "pytorch": Kind("pytorch", CHECKPOINT),
     "onnxruntime": Kind("padded_onnx", "padded-onnx", score_copies=4),
     "openvino": Kind("openvino_ir", "openvino", score_copies=1),
+    "openvino-bf16": Kind("openvino_ir", "openvino", "bf16", score_copies=1),
     "onnxruntime-int8": Kind("padded_onnx", "padded-onnx-int8", "int8", score_copies=4),
     "openvino-int8": Kind("openvino_ir", "openvino-int8", "int8", score_copies=1),
 }

@@ -1,4 +1,4 @@
-"""OpenVINO on the padded export of transformers' model, float32 or with int8 weights."""
+"""OpenVINO on the padded export of transformers' model: float32, bfloat16 or int8 weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
-from . import EXACT, Source
+from . import Source
 from .padded import Padded
 
 try:
@@ -20,6 +20,9 @@ except ImportError as error:
         "with `pip install 'mbert[bench]'`."
     ) from error
 
+# Its names of the precisions that are asked for; the quantised model is left alone.
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
 
 class OpenVino(Padded):
     """A compiled model with one stream: the lowest latency of a call."""
@@ -27,14 +30,14 @@ class OpenVino(Padded):
     def __init__(self, source: Source) -> None:
         """Load the model.
 
-        float32 is asked for by name: left alone, OpenVINO computes in bfloat16 where the processor
-        has it. The quantised model is left alone.
+        The precision is asked for by name: left alone, OpenVINO computes in bfloat16 where the
+        processor has it.
         """
         super().__init__(source.task)
         self._precision = source.precision
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": source.threads}
-        if source.precision == EXACT:
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        if source.precision in _HINTS:
+            settings["INFERENCE_PRECISION_HINT"] = _HINTS[source.precision]
         core = openvino.Core()
         self._model = core.compile_model(source.path, "CPU", settings)
         self._request = self._model.create_infer_request()
@@ -46,7 +49,7 @@ class OpenVino(Padded):
             "precision": self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
             "threads": str(self._model.get_property("INFERENCE_NUM_THREADS")),
         }
-        if self._precision != EXACT:
+        if self._precision not in _HINTS:
             groups = self._model.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
             used["activations quantised in groups of"] = str(groups)
         return {"openvino": openvino.__version__.partition("-")[0], **used}

@@ -5,6 +5,7 @@ A runtime that has the kernel registered uses the kernel; any other inlines the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 
@@ -21,6 +22,10 @@ OPERATOR_VERSION = 1
 OPERATORS = (
     "VarlenAttention",
     "VarlenPooling",
+    "Linear",
+    "ResidualLinear",
+    "NormLinear",
+    "NormGatedLinear",
     "QuantizedLinear",
     "QuantizedResidualLinear",
     "QuantizedNormLinear",
@@ -37,10 +42,19 @@ def function_body(operator: str, opset: int = OPSET) -> onnx.FunctionProto:
 
     The bodies use nothing that a later opset gives another meaning.
     """
-    text = files(__name__).joinpath(f"{operator}.onnxtxt").read_text(encoding="utf-8")
-    body = onnx.parser.parse_function(text)
+    body = onnx.parser.parse_function(_text(operator))
     body.opset_import[0].version = opset
     return body
+
+
+def _text(operator: str) -> str:
+    """The body as text; the relatives of QuantizedLinear differ from Linear's by one operand."""
+    file = files(__name__).joinpath(f"{operator}.onnxtxt")
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    text = _text(operator.removeprefix("Quantized"))
+    text = re.sub(r"\b(\w*Linear)\b", r"Quantized\1", text)
+    return re.sub(r"\bweight, ", "weight, weight_scale, ", text)
 
 
 def function_bodies(operators: Iterable[str], opset: int = OPSET) -> list[onnx.FunctionProto]:
@@ -97,25 +111,30 @@ def register_schemas() -> None:
             type_constraints=[_FLOATS],
             attributes=[_Attribute("mode", integer, "0 to 5: docs/operators.md", required=True)],
         ),
-        *_quantized_schemas(),
+        *_linear_schemas(),
     ]
     for schema in schemas:
         if not onnx.defs.has(schema.name, DOMAIN):
             onnx.defs.register_schema(schema)
 
 
-def _quantized_schemas() -> list[OpSchema]:
-    """The forms of the linear layer with 8-bit weights."""
+def _linear_schemas() -> list[OpSchema]:
+    """The forms of the linear layer, with weights of floats and of 8 bits."""
     float32 = "tensor(float)"
     x = _Input("x", float32, "[tokens, inputs]")
     norm = [
         _Input("norm_weight", float32, "[inputs], of a LayerNorm of x"),
         _Input("norm_bias", float32, "[inputs]"),
     ]
-    linear = [
-        _Input("weight", "tensor(uint8)", "[outputs / 16, inputs / 4, 16, 4], around 128"),
+    bias = _Input("bias", float32, "[outputs]")
+    floats = [
+        _Input("weight", "W", "[outputs / 16, inputs / n, 16, n], n = 1 (float32) or 2 (bfloat16)"),
+        bias,
+    ]
+    quantized = [
+        _Input("weight", "W", "[outputs / 16, inputs / 4, 16, 4], around 128"),
         _Input("weight_scale", float32, "[outputs]"),
-        _Input("bias", float32, "[outputs]"),
+        bias,
     ]
     residual = _Input("residual", float32, "[tokens, outputs]")
     epsilon = _Attribute("epsilon", OpSchema.AttrType.FLOAT, "of the LayerNorm", required=True)
@@ -125,21 +144,40 @@ def _quantized_schemas() -> list[OpSchema]:
         "of the values: 0: gelu, 1: silu, 2: relu, 3: gelu_pytorch_tanh",
         required=True,
     )
-    forms = {
-        "QuantizedLinear": ([x, *linear], []),
-        "QuantizedResidualLinear": ([x, *linear, residual], []),
-        "QuantizedNormLinear": ([x, *norm, *linear], [epsilon]),
-        "QuantizedNormGatedLinear": ([x, *norm, *linear], [epsilon, activation]),
-    }
+
+    def forms(
+        prefix: str, types: list[str], linear: list[OpSchema.FormalParameter], what: str
+    ) -> list[OpSchema]:
+        return [
+            OpSchema(
+                f"{prefix}{name}",
+                DOMAIN,
+                OPERATOR_VERSION,
+                what,
+                inputs=inputs,
+                outputs=[_Input("y", float32, "[tokens, columns]")],
+                type_constraints=[("W", types, "")],
+                attributes=attributes,
+            )
+            for name, inputs, attributes in (
+                ("Linear", [x, *linear], []),
+                ("ResidualLinear", [x, *linear, residual], []),
+                ("NormLinear", [x, *norm, *linear], [epsilon]),
+                ("NormGatedLinear", [x, *norm, *linear], [epsilon, activation]),
+            )
+        ]
+
     return [
-        OpSchema(
-            name,
-            DOMAIN,
-            OPERATOR_VERSION,
+        *forms(
+            "",
+            [float32, "tensor(bfloat16)"],
+            floats,
+            "A linear layer on rows that are rounded to the type of the weights.",
+        ),
+        *forms(
+            "Quantized",
+            ["tensor(uint8)"],
+            quantized,
             "A linear layer with 8-bit weights on rows that are quantized as they come.",
-            inputs=inputs,
-            outputs=[_Input("y", float32, "[tokens, columns]")],
-            attributes=attributes,
-        )
-        for name, (inputs, attributes) in forms.items()
+        ),
     ]

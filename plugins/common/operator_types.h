@@ -33,7 +33,7 @@ inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
   return {};
 }
 
-// The values of the attribute `activation` of QuantizedNormGatedLinear.
+// The values of the attribute `activation` of NormGatedLinear and QuantizedNormGatedLinear.
 enum class Activation : std::int64_t { kGelu = 0, kSilu = 1, kRelu = 2, kGeluTanh = 3 };
 
 // Sets *activation to the one of that value. Returns an empty string, or else what is wrong.

@@ -1,11 +1,6 @@
 // How one instruction set multiplies bytes and adds up the products in 32 bits, exactly.
 //
-// A Dot says, for the 64 bytes that hold 4 consecutive inputs of 16 columns:
-//   Activation   the type of a quantized activation in memory
-//   kParts       the vectors that the 64 bytes fill
-//   kRows, kVectors   the accumulators that fit the registers: rows x vectors
-//   Acc, zero(), weights(from, part), activations(from), multiply_add(acc, weights, activations)
-//   store(acc of all parts of a panel, to)   the 16 sums
+// IntegerDot is a Dot of linear_kernel.h, and says besides
 //   kZero        the weights' zero, as far as it is still in the sums
 // Weights are 0 to 255, activations -127 to 127: no sum of two products exceeds 64,770, and none of
 // 16 bits is ever formed, so that nothing saturates.
@@ -17,7 +12,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "quantized_linear_task.h"
+#include "linear_task.h"
+#include "storage.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -27,13 +23,6 @@
 
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
-
-template <typename T>
-[[gnu::always_inline]] inline T read(const void* from) {
-  T value;
-  std::memcpy(&value, from, sizeof(value));
-  return value;
-}
 
 // The sums of neighbouring lanes, of all vectors one after the other.
 template <int kParts, typename Acc>
@@ -50,6 +39,9 @@ template <int kParts, typename Acc>
 
 // vpdpbusd: bytes without sign times bytes with one, four products a lane.
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int8_t;
   using Acc = __m512i;
   static constexpr int kParts = 1, kRows = 8, kVectors = 2;
@@ -73,6 +65,9 @@ struct IntegerDot {
 #elif defined(__AVXVNNI__)
 
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int8_t;
   using Acc = __m256i;
   static constexpr int kParts = 2, kRows = 4, kVectors = 2;
@@ -98,6 +93,9 @@ struct IntegerDot {
 // vpmaddwd on bytes that are widened to 16 bits: a lane holds two of a column's four products,
 // which are added at the end.
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int16_t;
   using Acc = __m512i;
   static constexpr int kParts = 2, kRows = 8, kVectors = 2;
@@ -121,6 +119,9 @@ struct IntegerDot {
 #elif defined(__AVX2__)
 
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int16_t;
   using Acc = __m256i;
   static constexpr int kParts = 4, kRows = 4, kVectors = 2;
@@ -145,6 +146,9 @@ struct IntegerDot {
 
 // Weights lose their zero on the way, since both factors have a sign here.
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int8_t;
   using Acc = int32x4_t;
   static constexpr int kParts = 4, kRows = 4, kVectors = 4;
@@ -174,6 +178,9 @@ struct IntegerDot {
 #else
 
 struct IntegerDot {
+  static constexpr WeightType kType = WeightType::kInt8;
+  using Weight = std::uint8_t;
+  using Sum = std::int32_t;
   using Activation = std::int8_t;
   struct Acc {
     std::int32_t lane[16];

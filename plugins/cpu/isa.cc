@@ -19,9 +19,13 @@ struct Named {
 
 // In the order of the enumeration.
 constexpr Named kAll[] = {
-    {Isa::kScalar, "scalar"},          {Isa::kAvx2, "avx2"},
-    {Isa::kAvxVnni, "avx_vnni"},       {Isa::kAvx512, "avx512"},
-    {Isa::kAvx512Vnni, "avx512_vnni"}, {Isa::kNeon, "neon"},
+    {Isa::kScalar, "scalar"},
+    {Isa::kAvx2, "avx2"},
+    {Isa::kAvxVnni, "avx_vnni"},
+    {Isa::kAvx512, "avx512"},
+    {Isa::kAvx512Vnni, "avx512_vnni"},
+    {Isa::kAvx512Bf16, "avx512_bf16"},
+    {Isa::kNeon, "neon"},
     {Isa::kNeonDot, "neon_dot"},
 };
 
@@ -32,9 +36,9 @@ bool has_f16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
 }
 
-bool has_avx_vnni() {
+bool in_leaf_7_1(unsigned bit) {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << bit)) != 0;
 }
 #endif
 
@@ -48,9 +52,11 @@ bool supported(Isa isa) {
       avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
       __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
   if (isa == Isa::kAvx2) return avx2;
-  if (isa == Isa::kAvxVnni) return avx2 && has_avx_vnni();
+  if (isa == Isa::kAvxVnni) return avx2 && in_leaf_7_1(4);
   if (isa == Isa::kAvx512) return avx512;
-  if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni") != 0;
+  const bool avx512_vnni = avx512 && __builtin_cpu_supports("avx512vnni") != 0;
+  if (isa == Isa::kAvx512Vnni) return avx512_vnni;
+  if (isa == Isa::kAvx512Bf16) return avx512_vnni && in_leaf_7_1(5);
 #elif defined(__aarch64__)
   // Part of the architecture: no processor is without it.
   if (isa == Isa::kNeon) return true;

@@ -8,7 +8,7 @@
 namespace mbert::cpu {
 
 // From slow to fast. kScalar is what every processor of the architecture has (on x86-64: SSE2).
-enum class Isa { kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kNeon, kNeonDot };
+enum class Isa { kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kNeon, kNeonDot };
 
 const char* isa_name(Isa isa);
 

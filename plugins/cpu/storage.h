@@ -29,6 +29,13 @@ template <typename To, typename From>
   return to;
 }
 
+template <typename T>
+[[gnu::always_inline]] inline T read(const void* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 // In the four functions below Int is int32_t with float, or a vector of as many lanes each; the
 // 16-bit pattern occupies the low half of every lane.
 

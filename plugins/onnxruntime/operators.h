@@ -18,7 +18,7 @@ using OperatorList = std::vector<const OrtCustomOp*>;
 // The operators' own files define these.
 OperatorList varlen_attention_cpu();
 OperatorList varlen_pooling_cpu();
-OperatorList quantized_linear_cpu();
+OperatorList linear_cpu();
 OperatorList varlen_attention_cuda(const char* provider);
 OperatorList varlen_pooling_cuda(const char* provider);
 
@@ -30,7 +30,7 @@ inline OperatorList joined(const std::vector<OperatorList>& lists) {
 
 // On the CPU every library brings all of them.
 inline OperatorList operators_on_cpu() {
-  return joined({varlen_attention_cpu(), varlen_pooling_cpu(), quantized_linear_cpu()});
+  return joined({varlen_attention_cpu(), varlen_pooling_cpu(), linear_cpu()});
 }
 
 // Those of this library: all in one, since ONNX Runtime refuses a second library that registers the

@@ -72,7 +72,7 @@ def test_the_steps_are_named_in_order(checkpoint: Path, tmp_path: Path, quick: N
             "feature-extraction",
             {"input_ids": ["tokens"], "cu_seqlens": ["sequences + 1"]},
             {"last_hidden_state": ["tokens", 64]},
-            {"VarlenAttention": 1},
+            ["VarlenAttention"],
         ),
         (
             "fill-mask",
@@ -82,19 +82,19 @@ def test_the_steps_are_named_in_order(checkpoint: Path, tmp_path: Path, quick: N
                 "mask_positions": ["masks"],
             },
             {"logits": ["masks", 500]},
-            {"VarlenAttention": 1},
+            ["VarlenAttention"],
         ),
         (
             "text-classification",
             {"input_ids": ["tokens"], "cu_seqlens": ["sequences + 1"]},
             {"logits": ["sequences", 3]},
-            {"VarlenAttention": 1, "VarlenPooling": 1},
+            ["VarlenAttention", "VarlenPooling"],
         ),
         (
             "question-answering",
             {"input_ids": ["tokens"], "cu_seqlens": ["sequences + 1"]},
             {"start_logits": ["tokens"], "end_logits": ["tokens"]},
-            {"VarlenAttention": 1},
+            ["VarlenAttention"],
         ),
     ],
 )
@@ -103,7 +103,7 @@ def test_the_manifest_states_the_signature(
     task: str,
     inputs: dict[str, list[Any]],
     outputs: dict[str, list[Any]],
-    operators: dict[str, int],
+    operators: list[str],
 ) -> None:
     raw = json.loads((bundles[task] / "manifest.json").read_text())
     assert raw["task"] == task
@@ -113,7 +113,9 @@ def test_the_manifest_states_the_signature(
     assert raw["outputs"] == [
         {"name": name, "dtype": "float32", "shape": shape} for name, shape in outputs.items()
     ]
-    assert raw["operators"] == operators
+    # A CPU's layers consist of these.
+    linear = ["Linear", "NormGatedLinear", "NormLinear", "ResidualLinear"]
+    assert raw["operators"] == dict.fromkeys(sorted([*linear, *operators]), 1)
 
 
 def test_the_manifest_states_everything_else(bundles: dict[str, Path]) -> None:
@@ -346,7 +348,7 @@ def test_nothing_is_read_where_nothing_could_be_written(
 
 
 def wider_window(model: torch.nn.Module) -> None:
-    model.get_submodule("model.layers.1.attn").window += 1
+    model.get_submodule("model.layers.1").window += 1
 
 
 def swapped_tables(model: torch.nn.Module) -> None:
@@ -383,8 +385,9 @@ def test_a_wrong_function_is_found(
 
     def wrong(operator: str, opset: int) -> onnx.FunctionProto:
         body = right(operator, opset)
-        rotation = next(node for node in body.node if node.output[0] == "q_first")
-        rotation.op_type = "Add"
+        for node in body.node:
+            if node.output[0] == "q_first":
+                node.op_type = "Add"
         return body
 
     monkeypatch.setattr(operators_module, "function_body", wrong)

@@ -130,7 +130,7 @@ def test_another_calibration_text(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_sizes_that_the_kernels_do_not_take_are_refused(tmp_path: Path) -> None:
     odd = make_checkpoint(tmp_path / "odd", num_hidden_layers=2, intermediate_size=90)
-    with pytest.raises(ExportError, match=r"intermediate_size that is a multiple of 16; .* has 90"):
+    with pytest.raises(ExportError, match="multiples of 16, but intermediate_size is 90"):
         mbert.convert(odd, tmp_path / "b", precision="int8")
     assert not (tmp_path / "b").exists()
 
@@ -147,7 +147,8 @@ def test_smoothing_changes_nothing_but_rounding(
     taken: list[Any] = []
     monkeypatch.setattr(quantize_module, "quantize_weight", as_it_is)
     monkeypatch.setattr(quantize_module, "_STRENGTHS", (0.6,))
-    monkeypatch.setattr(quantize_module, "QuantizedLayer", lambda *parts: taken.extend(parts))
+    monkeypatch.setattr(quantize_module, "quantized_linear", lambda weight: weight)
+    monkeypatch.setattr(quantize_module, "FusedLayer", lambda *parts: taken.extend(parts))
     source = open_checkpoint(checkpoint)
     layer = source.load_model("feature-extraction").model.layers[1]
     generator = torch.Generator().manual_seed(0)

@@ -31,7 +31,7 @@ def test_operators_are_clean() -> None:
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "MBERT_ONNXRUNTIME_LIBRARY": str(library),
     }
-    operators = ("varlen_attention", "varlen_pooling", "quantized_linear")
+    operators = ("varlen_attention", "varlen_pooling", "linear")
     tests = [str(Path(__file__).parent / f"test_{name}.py") for name in operators]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],

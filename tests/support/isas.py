@@ -17,10 +17,11 @@ def _usable() -> list[str]:
         "avx_vnni": avx2 | {"avx_vnni"},
         "avx512": avx512,
         "avx512_vnni": avx512 | {"avx512_vnni"},
+        "avx512_bf16": avx512 | {"avx512_vnni", "avx512_bf16"},
     }
     return ["scalar", *(isa for isa, names in needed.items() if names <= flags)]
 
 
 ISAS = _usable()
-# Those that have float kernels of their own: the others add integer instructions.
+# Those that have attention kernels of their own: the others add instructions for linear layers.
 FLOAT_ISAS = [isa for isa in ISAS if isa in ("scalar", "avx2", "avx512", "neon")]

@@ -21,12 +21,16 @@ from support.toolchain import needs_nvcc
 
 CASE = Case((5, 7), num_heads=2, head_dim=32)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# float32 but for the weights, bytes; on CPUs only.
-QUANTIZED = [
-    f"QuantizedLinear {CPU} types 1 2 1 1 memory 0 0 0 0",
-    f"QuantizedResidualLinear {CPU} types 1 2 1 1 1 memory 0 0 0 0 0",
-    f"QuantizedNormLinear {CPU} types 1 1 1 2 1 1 memory 0 0 0 0 0 0",
-    f"QuantizedNormGatedLinear {CPU} types 1 1 1 2 1 1 memory 0 0 0 0 0 0",
+# float32 (1) but for the weights, which may be bfloat16 (16) or bytes (2); on CPUs only.
+LINEAR = [
+    f"{prefix}{name} {CPU} types {types} memory {' '.join('0' * len(types.split()))}"
+    for prefix, weights in (("", "1 1"), ("", "16 1"), ("Quantized", "2 1 1"))
+    for name, types in (
+        ("Linear", f"1 {weights}"),
+        ("ResidualLinear", f"1 {weights} 1"),
+        ("NormLinear", f"1 1 1 {weights}"),
+        ("NormGatedLinear", f"1 1 1 {weights}"),
+    )
 ]
 
 
@@ -53,7 +57,7 @@ def _expected(provider: str) -> list[str]:
     return [
         *(f"VarlenAttention {provider} types {t} 6 1 memory 0 0 0" for t in types.values()),
         *(f"VarlenPooling {provider} types {t} 6 memory 0 0" for t in types.values()),
-        *(QUANTIZED if provider == CPU else ()),
+        *(LINEAR if provider == CPU else ()),
     ]
 
 

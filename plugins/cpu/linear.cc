@@ -1,9 +1,8 @@
-#include "quantized_linear.h"
+#include "linear.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "quantized_linear_task.h"
+#include "linear_task.h"
 
 namespace mbert::cpu {
 namespace {
@@ -11,35 +10,53 @@ namespace {
 // Sums of 127 * 255 and the correction for the weights' zero stay within 32 bits.
 constexpr std::int64_t kMaxInputs = 32768;
 
-// Rows that are quantized in one task, and rows and pairs of panels that are multiplied in one:
-// their bytes stay in a core's own cache. With few rows, smaller tasks, for every thread to get
-// some.
-constexpr std::int64_t kQuantizeRows = 16;
+// Rows that are prepared in one task, and rows and pairs of panels that are multiplied in one: they
+// stay in a core's own cache. With few rows, smaller tasks, for every thread to get some.
+constexpr std::int64_t kPrepareRows = 16;
 constexpr std::int64_t kMultiplyRows = 64;
 constexpr std::int64_t kFewRows = 32;
 constexpr std::int64_t kPairs = 4;
 constexpr std::int64_t kPairsOfFewRows = 1;
 
-const QuantizedLinearKernels& kernels(Isa isa) {
+const LinearTable& table_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAvx512Bf16:
+      return avx512_bf16::kLinear;
     case Isa::kAvx512Vnni:
-      return avx512_vnni::kQuantizedLinear;
+      return avx512_vnni::kLinear;
     case Isa::kAvx512:
-      return avx512::kQuantizedLinear;
+      return avx512::kLinear;
     case Isa::kAvxVnni:
-      return avx_vnni::kQuantizedLinear;
+      return avx_vnni::kLinear;
     case Isa::kAvx2:
-      return avx2::kQuantizedLinear;
+      return avx2::kLinear;
 #elif defined(__aarch64__)
     case Isa::kNeonDot:
-      return neon_dot::kQuantizedLinear;
+      return neon_dot::kLinear;
     case Isa::kNeon:
-      return neon::kQuantizedLinear;
+      return neon::kLinear;
 #endif
     default:
-      return scalar::kQuantizedLinear;
+      return scalar::kLinear;
   }
+}
+
+const LinearKernels& kernels(WeightType type, Isa isa) {
+  const LinearTable& table = table_of(isa);
+  switch (type) {
+    case WeightType::kInt8:
+      return table.int8;
+    case WeightType::kBFloat16:
+      return table.bfloat16;
+    default:
+      return table.float32;
+  }
+}
+
+// Rows of floats that are not normalized are multiplied where they lie.
+bool prepares(const LinearParams& params) {
+  return params.weight_type != WeightType::kFloat32 || params.norm_weight != nullptr;
 }
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -48,19 +65,22 @@ std::size_t aligned(std::int64_t bytes) {
   return static_cast<std::size_t>(divide_up(bytes, 64) * 64);
 }
 
-// Where things lie in the scratch.
+// Where things lie in the scratch: the prepared rows, then their scales.
 struct Layout {
-  std::size_t row_bytes;
-  std::size_t quantized;
-  std::size_t scales;
+  std::size_t row_bytes = 0;
+  std::size_t prepared = 0;
+  std::size_t scales = 0;
 
-  Layout(const QuantizedLinearParams& params, const QuantizedLinearKernels& table)
-      : row_bytes(static_cast<std::size_t>(params.inputs * table.activation_bytes)),
-        quantized(aligned(divide_up(params.tokens, kTileRows) * kTileRows *
-                          static_cast<std::int64_t>(row_bytes))),
-        scales(aligned(params.tokens * static_cast<std::int64_t>(sizeof(QuantizedRow)))) {}
+  Layout(const LinearParams& params, const LinearKernels& kernel) {
+    row_bytes = static_cast<std::size_t>(params.inputs * kernel.activation_bytes);
+    if (!prepares(params)) return;
+    prepared = aligned(params.tokens * static_cast<std::int64_t>(row_bytes));
+    if (params.weight_type == WeightType::kInt8) {
+      scales = aligned(params.tokens * static_cast<std::int64_t>(sizeof(QuantizedRow)));
+    }
+  }
 
-  std::size_t bytes() const { return quantized + scales; }
+  std::size_t bytes() const { return prepared + scales; }
 };
 
 // Where a thread normalizes a row.
@@ -71,7 +91,7 @@ float* thread_row() {
 
 }  // namespace
 
-std::string validate(const QuantizedLinearParams& params) {
+std::string validate(const LinearParams& params) {
   if (params.inputs < 16 || params.inputs > kMaxInputs || params.inputs % 16 != 0) {
     return "the rows have " + std::to_string(params.inputs) +
            " elements; it has to be a multiple of 16 from 16 to " + std::to_string(kMaxInputs);
@@ -87,23 +107,19 @@ std::string validate(const QuantizedLinearParams& params) {
   return {};
 }
 
-std::size_t scratch_bytes(const QuantizedLinearParams& params, Isa isa) {
-  return Layout(params, kernels(isa)).bytes();
+std::size_t scratch_bytes(const LinearParams& params, Isa isa) {
+  return Layout(params, kernels(params.weight_type, isa)).bytes();
 }
 
-void run(const QuantizedLinearParams& params, Isa isa, void* scratch,
-         const ParallelFor& parallel_for) {
+void run(const LinearParams& params, Isa isa, void* scratch, const ParallelFor& parallel_for) {
   if (params.tokens == 0) return;
-  const QuantizedLinearKernels& table = kernels(isa);
-  const Layout layout(params, table);
-  char* const quantized = static_cast<char*>(scratch);
-  auto* const scales = reinterpret_cast<QuantizedRow*>(quantized + layout.quantized);
-  // The rows that fill up the last tile are multiplied, too, and the results dropped.
-  const std::size_t used = static_cast<std::size_t>(params.tokens) * layout.row_bytes;
-  std::memset(quantized + used, 0, layout.quantized - used);
+  const LinearKernels& kernel = kernels(params.weight_type, isa);
+  const Layout layout(params, kernel);
+  char* const prepared = static_cast<char*>(scratch);
+  auto* const scales = reinterpret_cast<QuantizedRow*>(prepared + layout.prepared);
 
-  const auto quantize = [&](std::int64_t first, std::int64_t rows) {
-    QuantizeTask task;
+  const auto prepare = [&](std::int64_t first, std::int64_t rows) {
+    PrepareTask task;
     task.x = params.x + first * params.inputs;
     task.rows = rows;
     task.inputs = params.inputs;
@@ -111,26 +127,27 @@ void run(const QuantizedLinearParams& params, Isa isa, void* scratch,
     task.norm_bias = params.norm_bias;
     task.epsilon = params.epsilon;
     task.normalized = params.norm_weight == nullptr ? nullptr : thread_row();
-    task.quantized = quantized + static_cast<std::size_t>(first) * layout.row_bytes;
+    task.prepared = prepared + static_cast<std::size_t>(first) * layout.row_bytes;
     task.scale = scales + first;
-    table.quantize(task);
+    kernel.prepare(task);
   };
-  if (params.tokens <= kQuantizeRows) {
-    quantize(0, params.tokens);  // not worth waking anybody
-  } else {
-    parallel_for(divide_up(params.tokens, kQuantizeRows), [&](std::int64_t index) {
-      const std::int64_t first = index * kQuantizeRows;
-      quantize(first, std::min(kQuantizeRows, params.tokens - first));
+  if (prepares(params) && params.tokens <= kPrepareRows) {
+    prepare(0, params.tokens);  // not worth waking anybody
+  } else if (prepares(params)) {
+    parallel_for(divide_up(params.tokens, kPrepareRows), [&](std::int64_t index) {
+      const std::int64_t first = index * kPrepareRows;
+      prepare(first, std::min(kPrepareRows, params.tokens - first));
     });
   }
 
+  const char* const rows = prepares(params) ? prepared : reinterpret_cast<const char*>(params.x);
   const std::int64_t pairs = divide_up(params.outputs, kPairColumns);
   const std::int64_t step = params.tokens <= kFewRows ? kPairsOfFewRows : kPairs;
   const std::int64_t groups = divide_up(pairs, step);
   parallel_for(groups * divide_up(params.tokens, kMultiplyRows), [&](std::int64_t index) {
     const std::int64_t first = index / groups * kMultiplyRows;
     MultiplyTask task;
-    task.quantized = quantized + static_cast<std::size_t>(first) * layout.row_bytes;
+    task.prepared = rows + static_cast<std::size_t>(first) * layout.row_bytes;
     task.scale = scales + first;
     task.rows = std::min(kMultiplyRows, params.tokens - first);
     task.inputs = params.inputs;
@@ -145,7 +162,7 @@ void run(const QuantizedLinearParams& params, Isa isa, void* scratch,
     task.gated = params.gated;
     task.activation = params.activation;
     task.out = params.out + first * task.columns;
-    table.multiply(task);
+    kernel.multiply(task);
   });
 }
 

@@ -1,18 +1,25 @@
-// The quantized linear operator's two steps on one instruction set: rows of floats to bytes, and
-// bytes times panels of weights.
+// The linear operators' two steps on one instruction set: rows of floats to what is multiplied, and
+// that times panels of weights.
 //
-// Sums of products are integers, thus exact in any order: bits of a result depend on nothing but
-// its own row.
+// A Dot says how one type of weights is multiplied: a step takes panel_inputs(kType) consecutive
+// inputs of 16 columns.
+//   kType        the type of weights
+//   Weight, Activation, Sum   the types in memory
+//   kParts       the vectors that hold the 16 columns' sums
+//   kRows, kVectors   the accumulators that fit the registers: rows x vectors
+//   Acc, zero(), weights(from, part), activations(from), multiply_add(acc, weights, activations)
+//   store(acc of all parts of a panel, to)   the 16 sums
+// Sums of integers are exact in any order; those of floats are made in the order of the inputs,
+// whatever the number of rows: bits of a result depend on nothing but its own row.
 //
 // Everything is in an anonymous namespace on purpose: see storage.h.
-#ifndef MBERT_PLUGINS_CPU_QUANTIZED_LINEAR_KERNEL_H_
-#define MBERT_PLUGINS_CPU_QUANTIZED_LINEAR_KERNEL_H_
+#ifndef MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
+#define MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
 
 #include <cstdint>
 
 #include "activation.h"
-#include "integer_dot.h"
-#include "quantized_linear_task.h"
+#include "linear_task.h"
 #include "simd.h"
 
 namespace mbert::cpu {
@@ -25,28 +32,37 @@ template <int kLanes>
   return sum;
 }
 
-template <typename To, int kLanes>
-class RowQuantizer {
+template <typename Dot, int kLanes>
+class RowPreparer {
   using V = Simd<kLanes>;
   using Float = typename V::Float;
   using Int = typename V::Int;
+  using To = typename Dot::Activation;
 
  public:
-  static void run(const QuantizeTask& task) {
+  static void run(const PrepareTask& task) {
     for (std::int64_t row = 0; row < task.rows; ++row) {
       const float* x = task.x + row * task.inputs;
-      if (task.norm_weight != nullptr) {
-        normalize(task, x);
-        x = task.normalized;
+      To* to = static_cast<To*>(task.prepared) + row * task.inputs;
+      if constexpr (Dot::kType == WeightType::kFloat32) {
+        normalize(task, x, to);
+      } else {
+        if (task.norm_weight != nullptr) {
+          normalize(task, x, task.normalized);
+          x = task.normalized;
+        }
+        if constexpr (Dot::kType == WeightType::kBFloat16) {
+          for (std::int64_t i = 0; i < task.inputs; i += kLanes) Dot::round(V::load(x + i), to + i);
+        } else {
+          task.scale[row] = quantize(x, task.inputs, to);
+        }
       }
-      task.scale[row] =
-          quantize(x, task.inputs, static_cast<To*>(task.quantized) + row * task.inputs);
     }
   }
 
  private:
   // LayerNorm, the variance from the differences to the mean.
-  static void normalize(const QuantizeTask& task, const float* x) {
+  static void normalize(const PrepareTask& task, const float* x, float* to) {
     const std::int64_t inputs = task.inputs;
     Float total = {};
     for (std::int64_t i = 0; i < inputs; i += kLanes) total += V::load(x + i);
@@ -59,9 +75,8 @@ class RowQuantizer {
     const float variance = sum_of<kLanes>(squares) / static_cast<float>(inputs);
     const float factor = 1.0f / __builtin_sqrtf(variance + task.epsilon);
     for (std::int64_t i = 0; i < inputs; i += kLanes) {
-      V::store(task.normalized + i,
-               (V::load(x + i) - mean) * factor * V::load(task.norm_weight + i) +
-                   V::load(task.norm_bias + i));
+      V::store(to + i, (V::load(x + i) - mean) * factor * V::load(task.norm_weight + i) +
+                           V::load(task.norm_bias + i));
     }
   }
 
@@ -101,35 +116,51 @@ class PanelMultiplier {
   using V = Simd<kLanes>;
   using Float = typename V::Float;
   using Int = typename V::Int;
-  using A = typename Dot::Activation;
+  using Weight = typename Dot::Weight;
+  using Input = typename Dot::Activation;
+  using Sum = typename Dot::Sum;
 
-  static constexpr int kRows = Dot::kRows, kVectors = Dot::kVectors, kParts = Dot::kParts;
-  static_assert(kTileRows % kRows == 0 && 2 * kParts % kVectors == 0);
-  static_assert(kPanelColumns % kLanes == 0);
+  static constexpr int kVectors = Dot::kVectors, kParts = Dot::kParts;
+  static constexpr std::int64_t kStep = panel_inputs(Dot::kType);
+  static_assert(2 * kParts % kVectors == 0 && kPanelColumns % kLanes == 0);
 
  public:
   static void run(const MultiplyTask& task) {
     for (std::int64_t i = 0; i < task.pairs; ++i) {
-      const std::int64_t column = (task.first_pair + i) * kPairColumns;
+      Pair pair;
+      pair.column = (task.first_pair + i) * kPairColumns;
       // Of a pair that the last panel lacks, it stands for both, and one result is dropped.
-      const bool whole = column + kPanelColumns < task.outputs;
-      const std::uint8_t* first = task.weight + column * task.inputs;
-      const std::uint8_t* panels[2] = {first, whole ? first + kPanelColumns * task.inputs : first};
-      for (std::int64_t row = 0; row < task.rows; row += kTileRows) {
-        std::int32_t sums[kTileRows * kPairColumns];
-        const A* a = static_cast<const A*>(task.quantized) + row * task.inputs;
-        for (int r = 0; r < kTileRows; r += kRows) {
-          multiply(a + r * task.inputs, panels, task.inputs, sums + r * kPairColumns);
-        }
-        finish(task, row, column, whole, sums);
-      }
+      pair.whole = pair.column + kPanelColumns < task.outputs;
+      const Weight* first = static_cast<const Weight*>(task.weight) + pair.column * task.inputs;
+      pair.panels[0] = first;
+      pair.panels[1] = pair.whole ? first + kPanelColumns * task.inputs : first;
+      multiply_rows<Dot::kRows>(task, pair, 0);
     }
   }
 
  private:
+  struct Pair {
+    std::int64_t column;
+    bool whole;
+    const Weight* panels[2];
+  };
+
+  // The rows from `row` on: kRows at a time, and the rest by halves of that.
+  template <int kRows>
+  static void multiply_rows(const MultiplyTask& task, const Pair& pair, std::int64_t row) {
+    for (; row + kRows <= task.rows; row += kRows) {
+      Sum sums[kRows * kPairColumns];
+      const auto* a = static_cast<const Input*>(task.prepared) + row * task.inputs;
+      multiply<kRows>(a, pair.panels, task.inputs, sums);
+      finish(task, pair, row, kRows, sums);
+    }
+    if constexpr (kRows > 1) multiply_rows<kRows / 2>(task, pair, row);
+  }
+
   // sums[row][column of the pair] for kRows rows.
-  [[gnu::always_inline]] static void multiply(const A* a, const std::uint8_t* const* panels,
-                                              std::int64_t inputs, std::int32_t* sums) {
+  template <int kRows>
+  [[gnu::always_inline]] static void multiply(const Input* a, const Weight* const* panels,
+                                              std::int64_t inputs, Sum* sums) {
     typename Dot::Acc all[kRows][2 * kParts];
 #pragma GCC unroll 8
     for (int v = 0; v < 2 * kParts; v += kVectors) {
@@ -139,7 +170,7 @@ class PanelMultiplier {
 #pragma GCC unroll 8
         for (int j = 0; j < kVectors; ++j) acc[r][j] = Dot::zero();
       }
-      for (std::int64_t k = 0; k < inputs; k += kPanelInputs) {
+      for (std::int64_t k = 0; k < inputs; k += kStep) {
         decltype(Dot::weights(nullptr, 0)) w[kVectors];
 #pragma GCC unroll 8
         for (int j = 0; j < kVectors; ++j) {
@@ -164,15 +195,14 @@ class PanelMultiplier {
     }
   }
 
-  static void finish(const MultiplyTask& task, std::int64_t row, std::int64_t column, bool whole,
-                     const std::int32_t* sums) {
-    const std::int64_t rows = task.rows - row < kTileRows ? task.rows - row : kTileRows;
+  static void finish(const MultiplyTask& task, const Pair& pair, std::int64_t row, int rows,
+                     const Sum* sums) {
     if (!task.gated) {
-      const std::int64_t columns = whole ? kPairColumns : kPanelColumns;
+      const std::int64_t columns = pair.whole ? kPairColumns : kPanelColumns;
       for (std::int64_t r = 0; r < rows; ++r) {
-        const std::int64_t at = (row + r) * task.columns + column;
+        const std::int64_t at = (row + r) * task.columns + pair.column;
         for (std::int64_t c = 0; c < columns; c += kLanes) {
-          Float value = scaled(task, row + r, column + c, sums + r * kPairColumns + c);
+          Float value = layer_of(task, row + r, pair.column + c, sums + r * kPairColumns + c);
           if (task.residual != nullptr) value += V::load(task.residual + at + c);
           V::store(task.out + at + c, value);
         }
@@ -181,43 +211,49 @@ class PanelMultiplier {
     }
     switch (task.activation) {
       case Activation::kGelu:
-        return gate<Activation::kGelu>(task, row, rows, column, sums);
+        return gate<Activation::kGelu>(task, pair.column, row, rows, sums);
       case Activation::kSilu:
-        return gate<Activation::kSilu>(task, row, rows, column, sums);
+        return gate<Activation::kSilu>(task, pair.column, row, rows, sums);
       case Activation::kRelu:
-        return gate<Activation::kRelu>(task, row, rows, column, sums);
+        return gate<Activation::kRelu>(task, pair.column, row, rows, sums);
       case Activation::kGeluTanh:
-        return gate<Activation::kGeluTanh>(task, row, rows, column, sums);
+        return gate<Activation::kGeluTanh>(task, pair.column, row, rows, sums);
     }
   }
 
   // A pair's first panel holds values, the second one the gates of the same channels.
   template <Activation kActivation>
-  static void gate(const MultiplyTask& task, std::int64_t row, std::int64_t rows,
-                   std::int64_t column, const std::int32_t* sums) {
+  static void gate(const MultiplyTask& task, std::int64_t column, std::int64_t row, int rows,
+                   const Sum* sums) {
     for (std::int64_t r = 0; r < rows; ++r) {
       float* out = task.out + (row + r) * task.columns + column / 2;
-      const std::int32_t* sum = sums + r * kPairColumns;
+      const Sum* sum = sums + r * kPairColumns;
       for (std::int64_t c = 0; c < kPanelColumns; c += kLanes) {
-        const Float value = scaled(task, row + r, column + c, sum + c);
         const std::int64_t g = kPanelColumns + c;
-        const Float factor = scaled(task, row + r, column + g, sum + g);
+        const Float value = layer_of(task, row + r, column + c, sum + c);
+        const Float factor = layer_of(task, row + r, column + g, sum + g);
         V::store(out + c, Activations<kLanes>::template apply<kActivation>(value) * factor);
       }
     }
   }
 
-  [[gnu::always_inline]] static Float scaled(const MultiplyTask& task, std::int64_t row,
-                                             std::int64_t column, const std::int32_t* sums) {
-    const QuantizedRow of_row = task.scale[row];
-    const Int sum = read<Int>(sums) - Dot::kZero * of_row.sum;
-    return __builtin_convertvector(sum, Float) * of_row.scale *
-               V::load(task.weight_scale + column) +
-           V::load(task.bias + column);
+  // The linear layer's outputs of some columns, from their sums.
+  [[gnu::always_inline]] static Float layer_of(const MultiplyTask& task, std::int64_t row,
+                                               std::int64_t column, const Sum* sums) {
+    const Float bias = V::load(task.bias + column);
+    if constexpr (Dot::kType == WeightType::kInt8) {
+      const QuantizedRow of_row = task.scale[row];
+      const Int sum = read<Int>(sums) - Dot::kZero * of_row.sum;
+      return __builtin_convertvector(sum, Float) * of_row.scale *
+                 V::load(task.weight_scale + column) +
+             bias;
+    } else {
+      return V::load(sums) + bias;
+    }
   }
 };
 
 }  // namespace
 }  // namespace mbert::cpu
 
-#endif  // MBERT_PLUGINS_CPU_QUANTIZED_LINEAR_KERNEL_H_
+#endif  // MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_

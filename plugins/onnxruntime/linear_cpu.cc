@@ -1,49 +1,70 @@
-// mbert::QuantizedLinear and its relatives, version 1, on the CPU: one kernel, with what stands
-// before and after the product by the operator's name.
+// mbert::Linear, mbert::QuantizedLinear and their relatives, version 1, on the CPU: one kernel,
+// with what stands before and after the product, and the type of the weights, by the operator's
+// name.
 #include <cstdint>
 #include <vector>
 
 #include "custom_op.h"
 #include "isa.h"
+#include "linear.h"
 #include "operators.h"
 #include "parallel_for.h"
-#include "quantized_linear.h"
 #include "scratch.h"
 
 namespace mbert::ort {
 namespace {
 
+// The types of weights.
+struct Float32 {
+  static constexpr cpu::WeightType kType = cpu::WeightType::kFloat32;
+  static constexpr ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+};
+
+struct BFloat16 {
+  static constexpr cpu::WeightType kType = cpu::WeightType::kBFloat16;
+  static constexpr ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+};
+
+struct Int8 {
+  static constexpr cpu::WeightType kType = cpu::WeightType::kInt8;
+  static constexpr ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+};
+
+// What stands before and after the product, and the names of the operators with floats and with
+// quantized weights.
 struct Plain {
-  static constexpr const char* kName = "QuantizedLinear";
+  static constexpr const char* kNames[] = {"Linear", "QuantizedLinear"};
   static constexpr bool kNorm = false, kResidual = false, kGated = false;
 };
 
 struct Residual {
-  static constexpr const char* kName = "QuantizedResidualLinear";
+  static constexpr const char* kNames[] = {"ResidualLinear", "QuantizedResidualLinear"};
   static constexpr bool kNorm = false, kResidual = true, kGated = false;
 };
 
 struct Norm {
-  static constexpr const char* kName = "QuantizedNormLinear";
+  static constexpr const char* kNames[] = {"NormLinear", "QuantizedNormLinear"};
   static constexpr bool kNorm = true, kResidual = false, kGated = false;
 };
 
 struct NormGated {
-  static constexpr const char* kName = "QuantizedNormGatedLinear";
+  static constexpr const char* kNames[] = {"NormGatedLinear", "QuantizedNormGatedLinear"};
   static constexpr bool kNorm = true, kResidual = false, kGated = true;
 };
 
-// Inputs: x; norm_weight and norm_bias; weight, weight_scale, bias; residual.
-template <typename Form>
-class QuantizedLinearKernel {
+// Inputs: x; norm_weight and norm_bias; weight, weight_scale (of 8 bits), bias; residual.
+template <typename Weights, typename Form>
+class LinearKernel {
+  static constexpr bool kQuantized = Weights::kType == cpu::WeightType::kInt8;
   static constexpr std::size_t kWeight = Form::kNorm ? 3 : 1;
+  static constexpr std::size_t kBias = kWeight + (kQuantized ? 2 : 1);
 
  public:
-  static constexpr const char* kName = Form::kName;
-  static constexpr std::size_t kInputs = kWeight + 3 + (Form::kResidual ? 1 : 0);
+  static constexpr const char* kName = Form::kNames[kQuantized ? 1 : 0];
+  static constexpr std::size_t kInputs = kBias + 1 + (Form::kResidual ? 1 : 0);
 
   static ONNXTensorElementDataType input_type(std::size_t index, ONNXTensorElementDataType type) {
-    return index == kWeight ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : type;
+    return index == kWeight ? Weights::kElement : type;
   }
 
   static Shape infer_shape(const std::vector<Shape>& inputs) {
@@ -55,9 +76,10 @@ class QuantizedLinearKernel {
     return {x[0], columns};
   }
 
-  QuantizedLinearKernel(const OrtKernelInfo* info, ONNXTensorElementDataType /*type*/) {
+  LinearKernel(const OrtKernelInfo* info, ONNXTensorElementDataType /*type*/) {
     require_valid(cpu::choose_isa(&isa_));
     if (Form::kNorm) params_.epsilon = required_attribute<float>(info, "epsilon");
+    params_.weight_type = Weights::kType;
     params_.gated = Form::kGated;
     if (Form::kGated) {
       require_valid(parse_activation(required_attribute<std::int64_t>(info, "activation"),
@@ -66,7 +88,7 @@ class QuantizedLinearKernel {
   }
 
   void compute(const Ort::KernelContext& context) const {
-    cpu::QuantizedLinearParams params = params_;
+    cpu::LinearParams params = params_;
     const Ort::ConstValue x = context.GetInput(0);
     const std::vector<std::int64_t> shape = shape_of(x, "x", 2);
     params.x = x.GetTensorData<float>();
@@ -75,21 +97,23 @@ class QuantizedLinearKernel {
 
     const Ort::ConstValue weight = context.GetInput(kWeight);
     const std::vector<std::int64_t> panels = shape_of(weight, "weight", 4);
-    params.weight = weight.GetTensorData<std::uint8_t>();
+    params.weight = weight.GetTensorRawData();
     params.outputs = panels[0] * cpu::kPanelColumns;
-    require_shape(
-        "weight", panels,
-        {panels[0], params.inputs / cpu::kPanelInputs, cpu::kPanelColumns, cpu::kPanelInputs});
+    constexpr std::int64_t kTogether = cpu::panel_inputs(Weights::kType);
+    require_shape("weight", panels,
+                  {panels[0], params.inputs / kTogether, cpu::kPanelColumns, kTogether});
     require_valid(cpu::validate(params));
 
-    params.weight_scale = floats(context, kWeight + 1, "weight_scale", {params.outputs});
-    params.bias = floats(context, kWeight + 2, "bias", {params.outputs});
+    if (kQuantized) {
+      params.weight_scale = floats(context, kWeight + 1, "weight_scale", {params.outputs});
+    }
+    params.bias = floats(context, kBias, "bias", {params.outputs});
     if (Form::kNorm) {
       params.norm_weight = floats(context, 1, "norm_weight", {params.inputs});
       params.norm_bias = floats(context, 2, "norm_bias", {params.inputs});
     }
     const std::vector<std::int64_t> result = {params.tokens, params.columns()};
-    if (Form::kResidual) params.residual = floats(context, kWeight + 3, "residual", result);
+    if (Form::kResidual) params.residual = floats(context, kBias + 1, "residual", result);
     params.out = context.GetOutput(0, result).GetTensorMutableData<float>();
     const Scratch scratch(context, cpu::scratch_bytes(params, isa_));
     cpu::run(params, isa_, scratch.data(), parallel_for(context));
@@ -103,21 +127,25 @@ class QuantizedLinearKernel {
     return value.GetTensorData<float>();
   }
 
-  cpu::QuantizedLinearParams params_;  // the attributes; the rest comes with each call
+  cpu::LinearParams params_;  // the attributes; the rest comes with each call
   cpu::Isa isa_ = cpu::Isa::kScalar;
 };
 
-template <typename Form>
+template <typename Weights, typename Form>
 const OrtCustomOp* op() {
-  static const CustomOp<QuantizedLinearKernel<Form>> only(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+  static const CustomOp<LinearKernel<Weights, Form>> only(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
                                                           kCpuProvider);
   return &only;
 }
 
+template <typename Weights>
+OperatorList forms() {
+  return {op<Weights, Plain>(), op<Weights, Residual>(), op<Weights, Norm>(),
+          op<Weights, NormGated>()};
+}
+
 }  // namespace
 
-OperatorList quantized_linear_cpu() {
-  return {op<Plain>(), op<Residual>(), op<Norm>(), op<NormGated>()};
-}
+OperatorList linear_cpu() { return joined({forms<Float32>(), forms<BFloat16>(), forms<Int8>()}); }
 
 }  // namespace mbert::ort

@@ -1,0 +1,95 @@
+"""A model for the CPU kernels: layers of fused linear operators, with weights in panels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mbert.model.config import ModelConfig
+from mbert.model.encoder import Encoder, Layer
+from mbert.model.fused import FusedLayer, RoundedEmbedding
+from mbert.model.heads import FillMask
+from mbert.model.linear import PANEL_OUTPUTS, FusedLinear, float_linear, interleave
+
+from .precision import DTYPES, cast
+
+
+def unfit_size(config: ModelConfig) -> str | None:
+    """Name a size of which the kernels have no panels; None when all are multiples of 16."""
+    for name in ("hidden_size", "intermediate_size"):
+        if getattr(config, name) % PANEL_OUTPUTS:
+            return f"{name} is {getattr(config, name)}, not a multiple of {PANEL_OUTPUTS}"
+    return None
+
+
+def fuse(model: nn.Module, config: ModelConfig, precision: str) -> None:
+    """Replace the layers of ``model`` by fused ones, in place; the rest becomes float32.
+
+    Args:
+        model: of any task, in float32 or float64.
+        config: whose sizes fit (:func:`unfit_size`).
+        precision: of the weights: "fp32", or "bf16", which also rounds the embedding and the
+            decoder of fill-mask.
+    """
+    cast(model, "fp32")
+    encoder = encoder_of(model)
+    dtype = DTYPES[precision]
+    for i, layer in enumerate(encoder.layers):
+        assert isinstance(layer, Layer)
+        encoder.layers[i] = _fuse_layer(layer, config, dtype)
+    if precision == "bf16":
+        table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
+        encoder.embeddings.tok_embeddings = RoundedEmbedding(table.to(dtype))
+        if has_panels_for_decoder(model, config):
+            model.decoder = _linear(model.decoder, dtype)  # type: ignore[arg-type]
+
+
+def has_panels_for_decoder(model: nn.Module, config: ModelConfig) -> bool:
+    """Whether ``model`` ends in a product with the vocabulary that the kernels can take.
+
+    A sparse embedding slices its decoder by blocks of the vocabulary: that one stays as it is.
+    """
+    return type(model) is FillMask and config.vocab_size % PANEL_OUTPUTS == 0
+
+
+def encoder_of(model: nn.Module) -> Encoder:
+    """Return the encoder of a model of any task."""
+    encoder = model.get_submodule("model")
+    assert isinstance(encoder, Encoder)
+    return encoder
+
+
+def parameters_of(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias; a linear layer without a bias has None there."""
+    bias: Tensor | None = linear.bias
+    return linear.weight.detach(), None if bias is None else bias.detach()
+
+
+def norm_of(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Return weight and bias, zeros if it has none; None: there is no norm."""
+    if not isinstance(norm, nn.LayerNorm):
+        return None
+    weight = norm.weight.detach()
+    return weight, torch.zeros_like(weight) if norm.bias is None else norm.bias.detach()
+
+
+def _fuse_layer(layer: Layer, config: ModelConfig, dtype: torch.dtype) -> FusedLayer:
+    up, up_bias = parameters_of(layer.mlp.Wi)
+    mlp_norm = norm_of(layer.mlp_norm)
+    assert mlp_norm is not None
+    return FusedLayer(
+        layer,
+        _linear(layer.attn.Wqkv, dtype),
+        _linear(layer.attn.Wo, dtype),
+        float_linear(interleave(up).to(dtype), None if up_bias is None else interleave(up_bias)),
+        _linear(layer.mlp.Wo, dtype),
+        norm_of(layer.attn_norm),
+        mlp_norm,
+        config.norm_eps,
+        config.hidden_activation,
+    )
+
+
+def _linear(linear: nn.Linear, dtype: torch.dtype) -> FusedLinear:
+    weight, bias = parameters_of(linear)
+    return float_linear(weight.to(dtype), bias)
