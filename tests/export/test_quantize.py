@@ -14,7 +14,7 @@ import torch
 import mbert
 from mbert.errors import ExportError
 from mbert.export import quantize as quantize_module
-from mbert.export.verification import verify_bundle
+from mbert.export.verify_bundle import verify_bundle
 from mbert.model import open_checkpoint
 from mbert.model.quantized import QuantizedWeight
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
