@@ -51,7 +51,7 @@ from .targets import TARGETS
     "--precision",
     type=click.Choice(["auto", *PRECISIONS]),
     default="auto",
-    help="Default: fp32 on a CPU (int8: faster); on a GPU fp16, or bf16 where fp16 would overflow.",
+    help="Default: fp32 on a CPU (bf16, int8: faster); on a GPU fp16, or bf16 where fp16 overflows.",
 )
 @click.option(
     "--hardware-compatibility",
@@ -64,7 +64,7 @@ from .targets import TARGETS
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="Text, one a line, that fp16 and int8 are calibrated on. Default: a built-in sample.",
+    help="Text, one a line: fp16 and int8 are calibrated on it. Default: a built-in sample.",
 )
 @click.option("--task", type=click.Choice(list(TASKS)), help="Default: the checkpoint's own.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from .graph import write_graph
 from .inputs import extra_inputs
 from .late_interaction import resolve
 from .precision import against_float16, calibrate, cast
-from .quantize import quantize, sample_activations
+from .reduce import REDUCED_ON_CPU, reduction
 from .sample import Sample, read_sample
 from .tokenizer import complete_tokenizer, special_tokens
 from .verify import (
@@ -124,7 +123,7 @@ def convert(
     destination = Path(output)
     check_destination(destination, force)
     choice = choose(gpu, backend, precision, hardware_compatibility)
-    reduced = choice.target is not None or precision in ("bf16", "int8")
+    reduced = choice.target is not None or precision in REDUCED_ON_CPU
     if calibration is not None and not reduced:
         raise ExportError(
             "Calibration is for reduced precision. Name a GPU with --gpu, or use --precision int8 "
@@ -155,7 +154,7 @@ def convert(
             sample = _sample(source, limits, calibration)
             if choice.target is None:
                 settled, text = precision, sample
-                reduce = _reduce_for_cpu(model, source.config, precision, sample)
+                reduce = reduction(model, source.config, precision, sample)
                 record_of_calibration = {"text": sample.name, "tokens": sample.tokens}
             else:
                 measured = calibrate(model, sample, source.config.vocab_size)
@@ -237,19 +236,6 @@ def _sample(
     text = Path(calibration) if calibration is not None else None
     found = tokenizer if tokenizer.exists() else None
     return read_sample(found, limits, source.config.vocab_size, text)
-
-
-def _reduce_for_cpu(
-    model: nn.Module, config: ModelConfig, precision: str, sample: Sample
-) -> Reduce:
-    if (unfit := unfit_size(config)) is not None:
-        raise ExportError(
-            f"On the CPU {precision} needs sizes that are multiples of 16, but {unfit}. Export "
-            "with --precision fp32."
-        )
-    if precision == "bf16":
-        return partial(fuse, config=config, precision=precision)
-    return partial(quantize, config=config, activations=sample_activations(model, sample))
 
 
 def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,7 +25,7 @@ from mbert.steps import Steps
 
 from .inputs import make_batch
 from .pipeline import Progress, shape_of
-from .quantize import quantize, sample_activations
+from .reduce import REDUCED_ON_CPU, reduction
 from .sample import read_lines, read_sample
 from .verify import (
     FACTORS,
@@ -87,7 +86,7 @@ def main(
                 f"({FACTORS[record['precision']]:g} times PyTorch's own in {record['precision']}), "
                 f"largest value {found['largest_value']:.3g}"
             )
-        if record["precision"] == "int8":
+        if record["reduced_on_cpu"]:
             cosine = record["hidden_state_cosine"]
             click.echo(f"hidden states: cosine {cosine:.5f}, expected at least {LEAST_COSINE}")
     if not record["passed"]:
@@ -115,10 +114,10 @@ def verify_bundle(
         progress: called with the name of each step; returns a context manager around it.
 
     Returns:
-        ``passed``; ``judge``; ``precision``; ``sequences`` and ``tokens``, how many;
-        ``hidden_state_cosine``, of PyTorch in the bundle's precision with float64, the least mean
-        of a batch; and for each of ``outputs`` the figures of the batch whose error is nearest its
-        tolerance.
+        ``passed``; ``judge``; ``precision``; ``reduced_on_cpu``; ``sequences`` and ``tokens``, how
+        many; ``hidden_state_cosine``, of PyTorch in the bundle's precision with float64, the least
+        mean of a batch, which is judged of a CPU's reduced precision; and for each of ``outputs``
+        the figures of the batch whose error is nearest its tolerance.
 
     Raises:
         BundleError: as :func:`mbert.load`.
@@ -133,6 +132,7 @@ def verify_bundle(
         manifest = opened.manifest
         session = open_session(opened, threads=None, device=device, operators="plugin")
     records = []
+    reduced = manifest.target == "cpu" and manifest.precision in REDUCED_ON_CPU
     reduce: Reduce | None = None
     try:
         with step("read the checkpoint"):
@@ -141,20 +141,21 @@ def verify_bundle(
             sequences = _sequences(opened, texts)
         with step("compare"):
             for model, inputs in _batches(source, opened, sequences):
-                if manifest.precision == "int8" and reduce is None:
-                    reduce = _quantizer(model, source, opened)
+                if reduced and reduce is None:
+                    reduce = _reduction(model, source, opened)
                 reference = make_reference(model, manifest.task, inputs, manifest.precision, reduce)
                 records.append(compare({manifest.backend: lambda: session.run}, reference))
     finally:
         session.close()
     lengths = [length for record in records for length in record["batch"]["lengths"]]
     cosine = min(record["hidden_state_cosine"]["mean"] for record in records)
-    turned = manifest.precision == "int8" and not cosine >= LEAST_COSINE
+    turned = reduced and not cosine >= LEAST_COSINE
     return {
         "passed": not turned and not any(map(beyond_tolerance, records)),
         "hidden_state_cosine": cosine,
         "judge": f"PyTorch {torch.__version__} in float64",
         "precision": manifest.precision,
+        "reduced_on_cpu": reduced,
         "sequences": len(lengths),
         "tokens": sum(lengths),
         "outputs": {spec.name: _worst(records, spec.name) for spec in manifest.outputs},
@@ -214,12 +215,11 @@ def _batches(
         yield model, inputs
 
 
-def _quantizer(model: nn.Module, source: Checkpoint, bundle: Bundle) -> Reduce:
-    """Quantize as an export does that is calibrated on the built-in sample."""
+def _reduction(model: nn.Module, source: Checkpoint, bundle: Bundle) -> Reduce:
+    """Convert as an export does that is calibrated on the built-in sample."""
     limits, vocab_size = bundle.manifest.limits, source.config.vocab_size
     sample = read_sample(bundle.tokenizer, limits, vocab_size, None)
-    activations = sample_activations(model, sample)
-    return partial(quantize, config=source.config, activations=activations)
+    return reduction(model, source.config, bundle.manifest.precision, sample)
 
 
 def _worst(records: Sequence[dict[str, Any]], output: str) -> dict[str, float]:

@@ -128,13 +128,6 @@ def test_another_calibration_text(checkpoint: Path, tmp_path: Path) -> None:
     assert manifest.calibration["text"] == "mine.txt"
 
 
-def test_sizes_that_the_kernels_do_not_take_are_refused(tmp_path: Path) -> None:
-    odd = make_checkpoint(tmp_path / "odd", num_hidden_layers=2, intermediate_size=90)
-    with pytest.raises(ExportError, match="multiples of 16, but intermediate_size is 90"):
-        mbert.convert(odd, tmp_path / "b", precision="int8")
-    assert not (tmp_path / "b").exists()
-
-
 def test_smoothing_changes_nothing_but_rounding(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
