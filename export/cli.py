@@ -51,7 +51,7 @@ from .targets import TARGETS
     "--precision",
     type=click.Choice(["auto", *PRECISIONS]),
     default="auto",
-    help="Default: fp32 on a CPU (bf16, int8: faster); on a GPU fp16, or bf16 where fp16 overflows.",
+    help="Default: fp32 on a CPU (bf16, int8: faster); on a GPU fp16, or bf16 if fp16 overflows.",
 )
 @click.option(
     "--hardware-compatibility",

@@ -1,0 +1,27 @@
+"""The CPU kernels under valgrind: no read of what is undefined, none beyond a buffer, no leak."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from support.isas import ISAS
+from support.native import cmake_build
+
+# Those that valgrind knows.
+EMULATED = [isa for isa in ISAS if isa in ("scalar", "avx2", "neon")]
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind watches the memory")
+@pytest.mark.parametrize("isa", EMULATED)
+def test_kernels_touch_what_is_theirs(isa: str) -> None:
+    build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="exact_buffers")
+    program = build / "tests" / "plugins" / "exact_buffers"
+    command = ["valgrind", "--error-exitcode=99", "--leak-check=full", "--quiet", str(program)]
+    environment = {**os.environ, "MBERT_ISA": isa}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stderr == ""
