@@ -127,9 +127,9 @@ def _translations() -> dict[Any, Any]:
 def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
     """Tensors become the node's inputs, everything else its attributes, names their codes."""
     types = {argument.name: argument.type for argument in operator._schema.arguments}
-    tensors = [name for name, kind in types.items() if isinstance(kind, torch.TensorType)]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, kind) for name in types])
+    tensors = [name for name, its_type in types.items() if isinstance(its_type, torch.TensorType)]
+    anywhere = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(name, anywhere) for name in types])
 
     def translated(*args: Any, **kwargs: Any) -> Any:
         values = signature.bind(*args, **kwargs).arguments
@@ -141,7 +141,7 @@ def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
     attributes = {"int": int, "float": float, "str": str}
     translated.__signature__ = signature  # type: ignore[attr-defined]
     translated.__annotations__ = {
-        name: attributes.get(str(kind), Any) for name, kind in types.items()
+        name: attributes.get(str(its_type), Any) for name, its_type in types.items()
     }
     return translated
 

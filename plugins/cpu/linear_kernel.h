@@ -9,8 +9,8 @@
 //   kRows, kVectors   the accumulators that fit the registers: rows x vectors
 //   Acc, zero(), weights(from, part), activations(from), multiply_add(acc, weights, activations)
 //   store(acc of all parts of a panel, to)   the 16 sums
-// Sums of integers are exact in any order; those of floats are made in the order of the inputs,
-// whatever the number of rows: bits of a result depend on nothing but its own row.
+// Sums of integers are exact in any order; those of floats are made in the same order whatever the
+// number of rows: bits of a result depend on nothing but its own row.
 //
 // Everything is in an anonymous namespace on purpose: see storage.h.
 #ifndef MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
@@ -122,6 +122,8 @@ class PanelMultiplier {
 
   static constexpr int kVectors = Dot::kVectors, kParts = Dot::kParts;
   static constexpr std::int64_t kStep = panel_inputs(Dot::kType);
+  // Floats are summed in blocks of inputs, since a long sum rounds by its own size at every step.
+  static constexpr std::int64_t kBlock = 768;
   static_assert(2 * kParts % kVectors == 0 && kPanelColumns % kLanes == 0);
 
  public:
@@ -151,16 +153,35 @@ class PanelMultiplier {
     for (; row + kRows <= task.rows; row += kRows) {
       Sum sums[kRows * kPairColumns];
       const auto* a = static_cast<const Input*>(task.prepared) + row * task.inputs;
-      multiply<kRows>(a, pair.panels, task.inputs, sums);
+      if constexpr (Dot::kType == WeightType::kInt8) {
+        multiply<kRows>(a, pair.panels, task.inputs, task.inputs, sums);
+      } else {
+        add_blocks<kRows>(a, pair.panels, task.inputs, sums);
+      }
       finish(task, pair, row, kRows, sums);
     }
     if constexpr (kRows > 1) multiply_rows<kRows / 2>(task, pair, row);
   }
 
-  // sums[row][column of the pair] for kRows rows.
+  template <int kRows>
+  [[gnu::always_inline]] static void add_blocks(const Input* a, const Weight* const* panels,
+                                                std::int64_t inputs, Sum* sums) {
+    for (std::int64_t first = 0; first < inputs; first += kBlock) {
+      const Weight* block[2] = {panels[0] + first * kPanelColumns,
+                                panels[1] + first * kPanelColumns};
+      const std::int64_t left = inputs - first;
+      Sum more[kRows * kPairColumns];
+      Sum* to = first == 0 ? sums : more;
+      multiply<kRows>(a + first, block, inputs, left < kBlock ? left : kBlock, to);
+      if (first == 0) continue;
+      for (int i = 0; i < kRows * kPairColumns; ++i) sums[i] += more[i];
+    }
+  }
+
+  // sums[row][column of the pair] for kRows rows, `stride` apart, and some of their inputs.
   template <int kRows>
   [[gnu::always_inline]] static void multiply(const Input* a, const Weight* const* panels,
-                                              std::int64_t inputs, Sum* sums) {
+                                              std::int64_t stride, std::int64_t inputs, Sum* sums) {
     typename Dot::Acc all[kRows][2 * kParts];
 #pragma GCC unroll 8
     for (int v = 0; v < 2 * kParts; v += kVectors) {
@@ -178,7 +199,7 @@ class PanelMultiplier {
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const auto one = Dot::activations(a + r * inputs + k);
+          const auto one = Dot::activations(a + r * stride + k);
 #pragma GCC unroll 8
           for (int j = 0; j < kVectors; ++j) acc[r][j] = Dot::multiply_add(acc[r][j], w[j], one);
         }
