@@ -7,8 +7,20 @@
 
 namespace mbert::cpu {
 
-// From slow to fast. kScalar is what every processor of the architecture has (on x86-64: SSE2).
-enum class Isa { kScalar, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kNeon, kNeonDot };
+// From slow to fast. kScalar is what every processor of the architecture has (on x86-64: SSE2), and
+// kAmxEmulated is for tests: kAmx's kernels of linear layers, on emulated tiles.
+enum class Isa {
+  kAmxEmulated,
+  kScalar,
+  kAvx2,
+  kAvxVnni,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Bf16,
+  kAmx,
+  kNeon,
+  kNeonDot
+};
 
 const char* isa_name(Isa isa);
 

@@ -21,6 +21,8 @@ constexpr std::int64_t kPairsOfFewRows = 1;
 const LinearTable& table_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:
+      return amx::kLinear;
     case Isa::kAvx512Bf16:
       return avx512_bf16::kLinear;
     case Isa::kAvx512Vnni:
@@ -36,6 +38,10 @@ const LinearTable& table_of(Isa isa) {
       return neon_dot::kLinear;
     case Isa::kNeon:
       return neon::kLinear;
+#endif
+#if defined(MBERT_EMULATE_AMX)
+    case Isa::kAmxEmulated:
+      return amx_emulated::kLinear;
 #endif
     default:
       return scalar::kLinear;

@@ -4,6 +4,11 @@
 #include "integer_dot.h"
 #include "linear_kernel.h"
 
+#if defined(__AMX_INT8__) || defined(MBERT_EMULATE_AMX)
+#define MBERT_TILES
+#include "linear_tiles.h"
+#endif
+
 namespace mbert::cpu::MBERT_ISA_NAME {
 namespace {
 
@@ -15,16 +20,24 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;
 #endif
 
-template <typename Dot>
+template <typename Dot, template <typename, int> class Multiplier = PanelMultiplier>
 constexpr LinearKernels kernels_with() {
   return {sizeof(typename Dot::Activation), RowPreparer<Dot, kLanes>::run,
-          PanelMultiplier<Dot, kLanes>::run};
+          Multiplier<Dot, kLanes>::run};
 }
 
 }  // namespace
 
 extern const LinearTable kLinear;
-const LinearTable kLinear = {kernels_with<FloatDot<kLanes>>(), kernels_with<BFloat16Dot<kLanes>>(),
-                             kernels_with<IntegerDot>()};
+const LinearTable kLinear = {
+    kernels_with<FloatDot<kLanes>>(),
+#if defined(MBERT_TILES)
+    kernels_with<BFloat16TileDot<kLanes>, TileMultiplier>(),
+    kernels_with<IntegerTileDot, TileMultiplier>(),
+#else
+    kernels_with<BFloat16Dot<kLanes>>(),
+    kernels_with<IntegerDot>(),
+#endif
+};
 
 }  // namespace mbert::cpu::MBERT_ISA_NAME

@@ -111,11 +111,89 @@ class RowPreparer {
   }
 };
 
+// Two panels that are multiplied together, and what becomes of their sums.
 template <typename Dot, int kLanes>
-class PanelMultiplier {
+class PanelPair {
   using V = Simd<kLanes>;
   using Float = typename V::Float;
   using Int = typename V::Int;
+  using Weight = typename Dot::Weight;
+  using Sum = typename Dot::Sum;
+
+ public:
+  PanelPair(const MultiplyTask& task, std::int64_t index)
+      : column_(index * kPairColumns), whole_(column_ + kPanelColumns < task.outputs) {
+    // Of a pair that the last panel lacks, it stands for both, and one result is dropped.
+    panels[0] = static_cast<const Weight*>(task.weight) + column_ * task.inputs;
+    panels[1] = whole_ ? panels[0] + kPanelColumns * task.inputs : panels[0];
+  }
+
+  const Weight* panels[2];
+
+  // Writes the results of rows from sums[row][column of the pair].
+  void finish(const MultiplyTask& task, std::int64_t row, int rows, const Sum* sums) const {
+    if (!task.gated) {
+      const std::int64_t columns = whole_ ? kPairColumns : kPanelColumns;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t at = (row + r) * task.columns + column_;
+        for (std::int64_t c = 0; c < columns; c += kLanes) {
+          Float value = layer_of(task, row + r, column_ + c, sums + r * kPairColumns + c);
+          if (task.residual != nullptr) value += V::load(task.residual + at + c);
+          V::store(task.out + at + c, value);
+        }
+      }
+      return;
+    }
+    switch (task.activation) {
+      case Activation::kGelu:
+        return gate<Activation::kGelu>(task, row, rows, sums);
+      case Activation::kSilu:
+        return gate<Activation::kSilu>(task, row, rows, sums);
+      case Activation::kRelu:
+        return gate<Activation::kRelu>(task, row, rows, sums);
+      case Activation::kGeluTanh:
+        return gate<Activation::kGeluTanh>(task, row, rows, sums);
+    }
+  }
+
+ private:
+  // A pair's first panel holds values, the second one the gates of the same channels.
+  template <Activation kActivation>
+  void gate(const MultiplyTask& task, std::int64_t row, int rows, const Sum* sums) const {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* out = task.out + (row + r) * task.columns + column_ / 2;
+      const Sum* sum = sums + r * kPairColumns;
+      for (std::int64_t c = 0; c < kPanelColumns; c += kLanes) {
+        const std::int64_t g = kPanelColumns + c;
+        const Float value = layer_of(task, row + r, column_ + c, sum + c);
+        const Float factor = layer_of(task, row + r, column_ + g, sum + g);
+        V::store(out + c, Activations<kLanes>::template apply<kActivation>(value) * factor);
+      }
+    }
+  }
+
+  // The linear layer's outputs of some columns, from their sums.
+  [[gnu::always_inline]] static Float layer_of(const MultiplyTask& task, std::int64_t row,
+                                               std::int64_t column, const Sum* sums) {
+    const Float bias = V::load(task.bias + column);
+    if constexpr (Dot::kType == WeightType::kInt8) {
+      const QuantizedRow of_row = task.scale[row];
+      const Int sum = read<Int>(sums) - Dot::kZero * of_row.sum;
+      return __builtin_convertvector(sum, Float) * of_row.scale *
+                 V::load(task.weight_scale + column) +
+             bias;
+    } else {
+      return V::load(sums) + bias;
+    }
+  }
+
+  std::int64_t column_;
+  bool whole_;
+};
+
+template <typename Dot, int kLanes>
+class PanelMultiplier {
+  using Pair = PanelPair<Dot, kLanes>;
   using Weight = typename Dot::Weight;
   using Input = typename Dot::Activation;
   using Sum = typename Dot::Sum;
@@ -129,24 +207,11 @@ class PanelMultiplier {
  public:
   static void run(const MultiplyTask& task) {
     for (std::int64_t i = 0; i < task.pairs; ++i) {
-      Pair pair;
-      pair.column = (task.first_pair + i) * kPairColumns;
-      // Of a pair that the last panel lacks, it stands for both, and one result is dropped.
-      pair.whole = pair.column + kPanelColumns < task.outputs;
-      const Weight* first = static_cast<const Weight*>(task.weight) + pair.column * task.inputs;
-      pair.panels[0] = first;
-      pair.panels[1] = pair.whole ? first + kPanelColumns * task.inputs : first;
-      multiply_rows<Dot::kRows>(task, pair, 0);
+      multiply_rows<Dot::kRows>(task, Pair(task, task.first_pair + i), 0);
     }
   }
 
  private:
-  struct Pair {
-    std::int64_t column;
-    bool whole;
-    const Weight* panels[2];
-  };
-
   // The rows from `row` on: kRows at a time, and the rest by halves of that.
   template <int kRows>
   static void multiply_rows(const MultiplyTask& task, const Pair& pair, std::int64_t row) {
@@ -158,7 +223,7 @@ class PanelMultiplier {
       } else {
         add_blocks<kRows>(a, pair.panels, task.inputs, sums);
       }
-      finish(task, pair, row, kRows, sums);
+      pair.finish(task, row, kRows, sums);
     }
     if constexpr (kRows > 1) multiply_rows<kRows / 2>(task, pair, row);
   }
@@ -213,63 +278,6 @@ class PanelMultiplier {
     for (int r = 0; r < kRows; ++r) {
       Dot::store(all[r], sums + r * kPairColumns);
       Dot::store(all[r] + kParts, sums + r * kPairColumns + kPanelColumns);
-    }
-  }
-
-  static void finish(const MultiplyTask& task, const Pair& pair, std::int64_t row, int rows,
-                     const Sum* sums) {
-    if (!task.gated) {
-      const std::int64_t columns = pair.whole ? kPairColumns : kPanelColumns;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const std::int64_t at = (row + r) * task.columns + pair.column;
-        for (std::int64_t c = 0; c < columns; c += kLanes) {
-          Float value = layer_of(task, row + r, pair.column + c, sums + r * kPairColumns + c);
-          if (task.residual != nullptr) value += V::load(task.residual + at + c);
-          V::store(task.out + at + c, value);
-        }
-      }
-      return;
-    }
-    switch (task.activation) {
-      case Activation::kGelu:
-        return gate<Activation::kGelu>(task, pair.column, row, rows, sums);
-      case Activation::kSilu:
-        return gate<Activation::kSilu>(task, pair.column, row, rows, sums);
-      case Activation::kRelu:
-        return gate<Activation::kRelu>(task, pair.column, row, rows, sums);
-      case Activation::kGeluTanh:
-        return gate<Activation::kGeluTanh>(task, pair.column, row, rows, sums);
-    }
-  }
-
-  // A pair's first panel holds values, the second one the gates of the same channels.
-  template <Activation kActivation>
-  static void gate(const MultiplyTask& task, std::int64_t column, std::int64_t row, int rows,
-                   const Sum* sums) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      float* out = task.out + (row + r) * task.columns + column / 2;
-      const Sum* sum = sums + r * kPairColumns;
-      for (std::int64_t c = 0; c < kPanelColumns; c += kLanes) {
-        const std::int64_t g = kPanelColumns + c;
-        const Float value = layer_of(task, row + r, column + c, sum + c);
-        const Float factor = layer_of(task, row + r, column + g, sum + g);
-        V::store(out + c, Activations<kLanes>::template apply<kActivation>(value) * factor);
-      }
-    }
-  }
-
-  // The linear layer's outputs of some columns, from their sums.
-  [[gnu::always_inline]] static Float layer_of(const MultiplyTask& task, std::int64_t row,
-                                               std::int64_t column, const Sum* sums) {
-    const Float bias = V::load(task.bias + column);
-    if constexpr (Dot::kType == WeightType::kInt8) {
-      const QuantizedRow of_row = task.scale[row];
-      const Int sum = read<Int>(sums) - Dot::kZero * of_row.sum;
-      return __builtin_convertvector(sum, Float) * of_row.scale *
-                 V::load(task.weight_scale + column) +
-             bias;
-    } else {
-      return V::load(sums) + bias;
     }
   }
 };

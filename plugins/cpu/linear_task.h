@@ -89,6 +89,12 @@ extern const LinearTable kLinear;
 namespace avx512_bf16 {
 extern const LinearTable kLinear;
 }
+namespace amx {
+extern const LinearTable kLinear;
+}
+namespace amx_emulated {
+extern const LinearTable kLinear;
+}
 namespace neon {
 extern const LinearTable kLinear;
 }

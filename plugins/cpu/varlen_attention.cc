@@ -19,6 +19,7 @@ constexpr std::int64_t kMaxHeads = std::int64_t{1} << 20;
 const VarlenAttentionKernels& kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:
     case Isa::kAvx512Bf16:
     case Isa::kAvx512Vnni:
     case Isa::kAvx512:

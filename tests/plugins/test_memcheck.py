@@ -11,14 +11,15 @@ import pytest
 from support.isas import ISAS
 from support.native import cmake_build
 
-# Those that valgrind knows.
-EMULATED = [isa for isa in ISAS if isa in ("scalar", "avx2", "neon")]
+# Those that valgrind knows, and AMX's kernels on tiles in plain C++.
+EMULATED = [*(isa for isa in ISAS if isa in ("scalar", "avx2", "neon")), "amx_emulated"]
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind watches the memory")
 @pytest.mark.parametrize("isa", EMULATED)
 def test_kernels_touch_what_is_theirs(isa: str) -> None:
-    build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="exact_buffers")
+    options = ("-DMBERT_BUILD_TESTS=ON", "-DMBERT_EMULATE_AMX=ON")
+    build = cmake_build("tests", *options, target="exact_buffers")
     program = build / "tests" / "plugins" / "exact_buffers"
     command = ["valgrind", "--error-exitcode=99", "--leak-check=full", "--quiet", str(program)]
     environment = {**os.environ, "MBERT_ISA": isa}

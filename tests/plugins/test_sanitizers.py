@@ -15,7 +15,12 @@ from support.native import ROOT, cmake_build
 @pytest.mark.timeout(1800)  # a build, and every access checked
 def test_operators_are_clean() -> None:
     """The operators' own tests, bad inputs included, pass with every access checked."""
-    build = cmake_build("sanitize", "-DMBERT_SANITIZE=address;undefined", "-DMBERT_BUILD_CUDA=OFF")
+    build = cmake_build(
+        "sanitize",
+        "-DMBERT_SANITIZE=address;undefined",
+        "-DMBERT_EMULATE_AMX=ON",
+        "-DMBERT_BUILD_CUDA=OFF",
+    )
     library = build / "plugins" / "onnxruntime" / "libmbert_onnxruntime.so"
     runtimes = [
         subprocess.run(
@@ -30,6 +35,7 @@ def test_operators_are_clean() -> None:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "MBERT_ONNXRUNTIME_LIBRARY": str(library),
+        "MBERT_EMULATE_AMX": "1",
     }
     operators = ("varlen_attention", "varlen_pooling", "linear")
     tests = [str(Path(__file__).parent / f"test_{name}.py") for name in operators]
