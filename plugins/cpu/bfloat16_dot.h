@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "float_dot.h"
 #include "linear_layout.h"
 #include "simd.h"
 
@@ -52,7 +53,7 @@ struct BFloat16Dot {
 #else
 
 template <int kLanes>
-struct BFloat16Dot {
+struct BFloat16Dot : FloatSums<kLanes> {
   using V = Simd<kLanes>;
   using Float = typename V::Float;
   using Int = typename V::Int;
@@ -68,9 +69,6 @@ struct BFloat16Dot {
   static constexpr WeightType kType = WeightType::kBFloat16;
   using Weight = BFloat16;
   using Activation = float;
-  using Sum = float;
-  using Acc = Float;
-  static constexpr int kParts = static_cast<int>(kPanelColumns) / kLanes;
 #if defined(__AVX512F__)
   static constexpr int kRows = 8, kVectors = 2;
 #elif defined(__aarch64__)
@@ -82,7 +80,6 @@ struct BFloat16Dot {
   [[gnu::always_inline]] static void round(Float x, Activation* to) {
     V::store(to, bit_cast<Float>(float_to_bfloat16<Int, Float>(x) << 16));
   }
-  [[gnu::always_inline]] static Acc zero() { return Acc{}; }
   [[gnu::always_inline]] static Weights weights(const Weight* from, int part) {
     const Int both = read<Int>(from + 2 * part * kLanes);
     return {bit_cast<Float>(both << 16), bit_cast<Float>(both & static_cast<int>(0xffff0000U))};
@@ -90,11 +87,8 @@ struct BFloat16Dot {
   [[gnu::always_inline]] static Inputs activations(const Activation* from) {
     return {from[0], from[1]};
   }
-  [[gnu::always_inline]] static Acc multiply_add(Acc acc, Weights w, Inputs a) {
+  [[gnu::always_inline]] static Float multiply_add(Float acc, Weights w, Inputs a) {
     return acc + w.first * a.first + w.second * a.second;
-  }
-  [[gnu::always_inline]] static void store(const Acc* acc, Sum* to) {
-    for (int part = 0; part < kParts; ++part) V::store(to + part * kLanes, acc[part]);
   }
 };
 

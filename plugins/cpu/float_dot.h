@@ -10,16 +10,26 @@
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
+// The sums of floats in vectors: the part of a Dot that does not depend on the weights.
 template <int kLanes>
-struct FloatDot {
+struct FloatSums {
+  using Sum = float;
+  using Acc = typename Simd<kLanes>::Float;
+  static constexpr int kParts = static_cast<int>(kPanelColumns) / kLanes;
+
+  [[gnu::always_inline]] static Acc zero() { return Acc{}; }
+  [[gnu::always_inline]] static void store(const Acc* acc, Sum* to) {
+    for (int part = 0; part < kParts; ++part) Simd<kLanes>::store(to + part * kLanes, acc[part]);
+  }
+};
+
+template <int kLanes>
+struct FloatDot : FloatSums<kLanes> {
   using Float = typename Simd<kLanes>::Float;
 
   static constexpr WeightType kType = WeightType::kFloat32;
   using Weight = float;
   using Activation = float;
-  using Sum = float;
-  using Acc = Float;
-  static constexpr int kParts = static_cast<int>(kPanelColumns) / kLanes;
 #if defined(__AVX512F__)
   static constexpr int kRows = 8, kVectors = 2;
 #elif defined(__AVX2__)
@@ -30,14 +40,12 @@ struct FloatDot {
   static constexpr int kRows = 4, kVectors = 2;
 #endif
 
-  [[gnu::always_inline]] static Acc zero() { return Acc{}; }
   [[gnu::always_inline]] static Float weights(const Weight* from, int part) {
     return Simd<kLanes>::load(from + part * kLanes);
   }
   [[gnu::always_inline]] static float activations(const Activation* from) { return *from; }
-  [[gnu::always_inline]] static Acc multiply_add(Acc acc, Float w, float a) { return acc + w * a; }
-  [[gnu::always_inline]] static void store(const Acc* acc, Sum* to) {
-    for (int part = 0; part < kParts; ++part) Simd<kLanes>::store(to + part * kLanes, acc[part]);
+  [[gnu::always_inline]] static Float multiply_add(Float acc, Float w, float a) {
+    return acc + w * a;
   }
 };
 
