@@ -18,6 +18,7 @@ HEADERS := build/onnxruntime-headers/.ready
 TENSORRT_HEADERS := $(if $(shell command -v nvcc),build/tensorrt-headers/.ready)
 INSTALLED := .venv/.installed
 PYLATE := build/pylate/.ready
+OLDEST := build/oldest-onnxruntime/.ready
 
 SOURCES := $(shell find mbert model export plugins runtime bench -type f -not -name '*.pyc') \
 	CMakeLists.txt pyproject.toml
@@ -74,8 +75,20 @@ $(PYLATE): tests/support/pylate/requirements.txt | $(VENV)
 .PHONY: pylate
 pylate: $(PYLATE)  ## set up the oracle of ColBERT checkpoints, in build/pylate
 
+# The oldest release that pyproject.toml allows; a Python that is newer has no wheel of it.
+$(OLDEST): Makefile | $(VENV)
+	@echo "== the oldest ONNX Runtime, in build/oldest-onnxruntime"
+	@rm -rf $(@D)
+	@mkdir -p $(@D)
+	@$(PIP) install --no-deps --target $(@D) onnxruntime==1.21.0 \
+	  || echo "no wheel of it for this Python: its test is skipped"
+	@touch $@
+
+.PHONY: oldest
+oldest: $(OLDEST)  ## set up the oldest ONNX Runtime that is supported, for its test
+
 .PHONY: test
-test: install pylate  ## run the tests against the installed wheel
+test: install pylate oldest  ## run the tests against the installed wheel
 	$(BIN)/pytest
 
 .PHONY: bench
