@@ -92,8 +92,8 @@ def convert(
         output: the bundle folder to write; complete or absent afterwards.
         gpu: the name of a GPU (``mbert-export --list-gpus``); None: the CPU.
         backend: "onnxruntime", "tensorrt", "tensorrt-rtx", or "auto".
-        precision: "fp32", "bf16", "int8" (CPUs), "fp16" (GPUs), or "auto": fp32 on the CPU, on a
-            GPU fp16 where the activations fit and else bf16.
+        precision: "fp32" or "bf16" anywhere, "int8" on the CPU, "fp16" on a GPU, or "auto": fp32 on
+            the CPU, on a GPU fp16 where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
         task: one of :data:`mbert.model.TASKS`; None: what the checkpoint was saved for.
