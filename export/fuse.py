@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -31,25 +33,39 @@ def fuse(model: nn.Module, config: ModelConfig, precision: str) -> None:
         precision: of the weights: "fp32", or "bf16", which also rounds the embedding and the
             decoder of fill-mask.
     """
-    cast(model, "fp32")
-    encoder = encoder_of(model)
     dtype = DTYPES[precision]
-    for i, layer in enumerate(encoder.layers):
-        assert isinstance(layer, Layer)
-        encoder.layers[i] = _fuse_layer(layer, config, dtype)
+    replace_layers(model, lambda _, layer: _fuse_layer(layer, config, dtype))
     if precision == "bf16":
-        table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
-        encoder.embeddings.tok_embeddings = RoundedEmbedding(table.to(dtype))
-        if has_panels_for_decoder(model, config):
-            model.decoder = _linear(model.decoder, dtype)  # type: ignore[arg-type]
+        replace_vocabulary(
+            model,
+            lambda table: RoundedEmbedding(table.to(dtype)),
+            lambda decoder: _linear(decoder, dtype),
+        )
 
 
-def has_panels_for_decoder(model: nn.Module, config: ModelConfig) -> bool:
-    """Whether ``model`` ends in a product with the vocabulary that the kernels can take.
+def replace_layers(model: nn.Module, fused: Callable[[str, Layer], FusedLayer]) -> None:
+    """Cast ``model`` to float32, and give ``fused`` each layer, by its name in the encoder."""
+    cast(model, "fp32")
+    layers = encoder_of(model).layers
+    for i, layer in enumerate(layers):
+        assert isinstance(layer, Layer)
+        layers[i] = fused(f"layers.{i}", layer)
 
-    A sparse embedding slices its decoder by blocks of the vocabulary: that one stays as it is.
+
+def replace_vocabulary(
+    model: nn.Module,
+    embedding: Callable[[Tensor], nn.Module],
+    decoder: Callable[[nn.Linear], FusedLinear],
+) -> None:
+    """Replace what has a row for each token: the embedding, and the decoder of fill-mask.
+
+    A sparse embedding slices its decoder by blocks of the vocabulary: that one stays as it is, and
+    so does one of which the kernels have no panels.
     """
-    return type(model) is FillMask and config.vocab_size % PANEL_OUTPUTS == 0
+    table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
+    encoder_of(model).embeddings.tok_embeddings = embedding(table)
+    if type(model) is FillMask and model.decoder.out_features % PANEL_OUTPUTS == 0:
+        model.decoder = decoder(model.decoder)  # type: ignore[assignment]
 
 
 def encoder_of(model: nn.Module) -> Encoder:

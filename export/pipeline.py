@@ -171,10 +171,11 @@ def convert(
         reference = make_reference(model, chosen, inputs, judged_as, reduce)
         if reduce is not None:
             check_cosines(reference)
-        elif choice.target is None and unfit_size(source.config) is None:
-            fuse(model, source.config, settled)
     with bundle_folder(destination, force) as folder:
         with step("write the model"):
+            fits = unfit_size(source.config) is None
+            if choice.target is None and reduce is None and fits:
+                fuse(model, source.config, settled)
             graph = write_graph(model, chosen, choice, folder)
             copy_checkpoint_files(source.folder, folder)
             complete_tokenizer(source.folder, folder / TOKENIZER, limits.max_sequence_length)

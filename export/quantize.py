@@ -28,9 +28,8 @@ from mbert.model.quantized import (
     quantized_linear,
 )
 
-from .fuse import encoder_of, has_panels_for_decoder, norm_of, parameters_of
+from .fuse import encoder_of, norm_of, parameters_of, replace_layers, replace_vocabulary
 from .hooks import hooked
-from .precision import cast
 from .sample import Sample
 
 # How much of the range's unevenness goes from the activations to the weights; 0: nothing.
@@ -79,16 +78,12 @@ def quantize(model: nn.Module, config: ModelConfig, activations: Activations) ->
 
     The sizes of ``config`` have to fit (:func:`mbert.export.fuse.unfit_size`).
     """
-    cast(model, "fp32")
-    encoder = encoder_of(model)
-    for i, layer in enumerate(encoder.layers):
-        assert isinstance(layer, Layer)
-        encoder.layers[i] = _quantize_layer(layer, f"layers.{i}", config, activations)
-    table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
-    encoder.embeddings.tok_embeddings = QuantizedEmbedding(table)
-    if has_panels_for_decoder(model, config):
-        weight = quantize_weight(*parameters_of(model.decoder))  # type: ignore[arg-type]
-        model.decoder = quantized_linear(weight)
+    replace_layers(model, lambda name, layer: _quantize_layer(layer, name, config, activations))
+    replace_vocabulary(
+        model,
+        QuantizedEmbedding,
+        lambda decoder: quantized_linear(quantize_weight(*parameters_of(decoder))),
+    )
 
 
 def _quantize_layer(

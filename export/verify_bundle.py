@@ -25,7 +25,7 @@ from mbert.steps import Steps
 
 from .inputs import make_batch
 from .pipeline import Progress, shape_of
-from .reduce import REDUCED_ON_CPU, reduction
+from .reduce import reduction
 from .sample import read_lines, read_sample
 from .verify import (
     FACTORS,
@@ -132,7 +132,7 @@ def verify_bundle(
         manifest = opened.manifest
         session = open_session(opened, threads=None, device=device, operators="plugin")
     records = []
-    reduced = manifest.target == "cpu" and manifest.precision in REDUCED_ON_CPU
+    reduced = manifest.reduced_on_cpu
     reduce: Reduce | None = None
     try:
         with step("read the checkpoint"):

@@ -54,8 +54,7 @@ def summary(manifest: Manifest) -> Iterator[Row]:
     )
     for name, checks in record.get("checks", {}).items():
         yield from _errors(name, manifest, record, checks)
-    reduced = manifest.target == "cpu" and manifest.precision != "fp32"
-    if reduced and "hidden_state_cosine" in record:
+    if manifest.reduced_on_cpu and "hidden_state_cosine" in record:
         cosine = record["hidden_state_cosine"]
         yield (
             "cosine with float64, hidden states",

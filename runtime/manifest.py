@@ -195,6 +195,11 @@ class Manifest:
     verification: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
+    @property
+    def reduced_on_cpu(self) -> bool:
+        """Whether a CPU computes it in less than float32, which the export judges by direction."""
+        return self.target == "cpu" and self.precision != "fp32"
+
     def to_json(self) -> str:
         """Serialise, indented, with a final newline."""
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -122,7 +122,10 @@ void run(const LinearParams& params, Isa isa, void* scratch, const ParallelFor& 
   const LinearKernels& kernel = kernels(params.weight_type, isa);
   const Layout layout(params, kernel);
   char* const prepared = static_cast<char*>(scratch);
-  auto* const scales = reinterpret_cast<QuantizedRow*>(prepared + layout.prepared);
+  const auto scale_of = [&](std::int64_t row) {
+    return layout.scales == 0 ? nullptr
+                              : reinterpret_cast<QuantizedRow*>(prepared + layout.prepared) + row;
+  };
 
   const auto prepare = [&](std::int64_t first, std::int64_t rows) {
     PrepareTask task;
@@ -134,7 +137,7 @@ void run(const LinearParams& params, Isa isa, void* scratch, const ParallelFor& 
     task.epsilon = params.epsilon;
     task.normalized = params.norm_weight == nullptr ? nullptr : thread_row();
     task.prepared = prepared + static_cast<std::size_t>(first) * layout.row_bytes;
-    task.scale = scales + first;
+    task.scale = scale_of(first);
     kernel.prepare(task);
   };
   if (prepares(params) && params.tokens <= kPrepareRows) {
@@ -154,7 +157,7 @@ void run(const LinearParams& params, Isa isa, void* scratch, const ParallelFor& 
     const std::int64_t first = index / groups * kMultiplyRows;
     MultiplyTask task;
     task.prepared = rows + static_cast<std::size_t>(first) * layout.row_bytes;
-    task.scale = scales + first;
+    task.scale = scale_of(first);
     task.rows = std::min(kMultiplyRows, params.tokens - first);
     task.inputs = params.inputs;
     task.weight = params.weight;
