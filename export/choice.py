@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from mbert.errors import BackendError, ExportError
 from mbert.plugins import tensorrt_library
-from mbert.runtime.backends import tensorrt, tensorrt_rtx
 from mbert.runtime.backends.cuda import Device, local_devices
+from mbert.runtime.backends.tensorrt import TENSORRT, TENSORRT_RTX
 from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS
 
 from .targets import Target, find_target, target_of_card
@@ -96,7 +96,7 @@ def _choose_gpu(target: Target, here: Device | None, backend: str, precision: st
     if backend == "onnxruntime":
         return Choice(target, backend, False)
     if backend == "tensorrt-rtx":
-        if (missing := tensorrt_rtx.available()) is not None:
+        if (missing := TENSORRT_RTX.unavailable()) is not None:
             raise BackendError(missing)
         if (unsuited := _unsuited_for_rtx(target, precision)) is not None:
             raise ExportError(f"{unsuited} Use --backend tensorrt.")
@@ -108,7 +108,7 @@ def _choose_gpu(target: Target, here: Device | None, backend: str, precision: st
         )
     if backend == "tensorrt":
         return Choice(target, backend, False, (f"{refusal} {_AT_FIRST_LOAD}",))
-    unsuited = tensorrt_rtx.available() or _unsuited_for_rtx(target, precision)
+    unsuited = TENSORRT_RTX.unavailable() or _unsuited_for_rtx(target, precision)
     if unsuited is None:
         reason = f"TensorRT-RTX, which builds on any machine: {refusal}"
         return Choice(target, "tensorrt-rtx", True, (reason, *_about_rtx(target)))
@@ -134,7 +134,7 @@ def _find_here(target: Target, compatibility: str) -> Device | None:
 
 def _tensorrt_refusal(target: Target, here: Device | None) -> str | None:
     """Say why TensorRT cannot build here; None when it can."""
-    if tensorrt.available() is not None:
+    if TENSORRT.unavailable() is not None:
         return "TensorRT is not installed here."
     if here is None:
         return f"No {target.name} is here."
@@ -146,7 +146,7 @@ def _tensorrt_refusal(target: Target, here: Device | None) -> str | None:
 
 
 def _unsuited_for_rtx(target: Target, precision: str) -> str | None:
-    if not tensorrt_rtx.supports(target.compute_capability):
+    if not TENSORRT_RTX.supports(target.compute_capability):
         return f"TensorRT-RTX does not build for compute capability {target.compute_capability}."
     if precision == "fp32":
         return "TensorRT-RTX has no fused attention in float32."

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mbert.errors import ExportError
 from mbert.model import ModelConfig
-from mbert.runtime.backends import tensorrt_load
-from mbert.runtime.backends.build_process import Progress
+from mbert.runtime.backends.tensorrt import LIBRARIES
+from mbert.runtime.backends.tensorrt.build_process import Progress
 from mbert.runtime.bundle import MODEL
 from mbert.runtime.manifest import Engine, Limits, symbols_of
 from mbert.runtime.profiles import profiles_for
@@ -47,8 +47,8 @@ def build(
     """
     name = f"{ENGINES}/{choice.backend}-{choice.name}.engine"
     (folder / ENGINES).mkdir()
-    report = tensorrt_load.build(
-        choice.backend, folder / MODEL, folder / name, engine, progress, choice.device
+    report = LIBRARIES[choice.backend].build(
+        folder / MODEL, folder / name, engine, progress, choice.device
     )
     # In parts, attention would hold scores of every pair of tokens: slow, and beyond any memory.
     wanted = (layers,) * len(engine.profiles)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mbert.errors import BackendError, CheckpointError, ExportError
 from mbert.model import ModelConfig
 from mbert.runtime.backends import open_session
-from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession, Operators
+from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.bundle import MODEL, Bundle
 from mbert.runtime.calls import compute
 from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
@@ -194,22 +194,22 @@ def run_in(folder: Path, backend: str, graph: Graph, engine: Engine | None) -> d
     """
     model = folder / MODEL
 
-    def packed(operators: Operators) -> Run:
-        session = OnnxRuntimeSession(model, operators=operators)
+    def packed(kernels: bool) -> Run:
+        session = OnnxRuntimeSession(model, kernels=kernels)
         return session.run
 
     def padded() -> Run:
         assert engine is not None
-        session = OnnxRuntimeSession(model, operators="functions")
+        session = OnnxRuntimeSession(model, kernels=False)
         return lambda batch: compute(
             batch, engine, graph.inputs, graph.outputs, lambda call: session.run(call.feeds)
         )
 
     if backend == "tensorrt-rtx":
         return {"standard operators": padded}
-    ways: dict[str, Opener] = {"plugin": lambda: packed("plugin")}
+    ways: dict[str, Opener] = {"plugin": lambda: packed(True)}
     if backend == "onnxruntime":  # TensorRT's graph carries no functions
-        ways["functions"] = lambda: packed("functions")
+        ways["functions"] = lambda: packed(False)
     return ways
 
 
@@ -218,7 +218,7 @@ def run_on_gpu(folder: Path, manifest: Manifest, device: int) -> dict[str, Opene
 
     def opened() -> Run:
         session = open_session(
-            Bundle(folder, manifest), threads=None, device=f"cuda:{device}", operators="plugin"
+            Bundle(folder, manifest), threads=None, device=f"cuda:{device}", kernels=True
         )
         return session.run
 

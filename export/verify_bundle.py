@@ -130,7 +130,7 @@ def verify_bundle(
     with step("load the bundle"):
         opened = open_bundle(bundle)
         manifest = opened.manifest
-        session = open_session(opened, threads=None, device=device, operators="plugin")
+        session = open_session(opened, threads=None, device=device, kernels=True)
     records = []
     reduced = manifest.reduced_on_cpu
     reduce: Reduce | None = None

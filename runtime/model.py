@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,9 +28,6 @@ from .tasks import (
 )
 from .tokenization import Text
 
-if TYPE_CHECKING:
-    from .backends.onnxruntime import Operators
-
 _SomeText = TypeVar("_SomeText", str, Text)
 
 
@@ -39,7 +36,7 @@ def load(
     *,
     threads: int | None = None,
     device: str | None = None,
-    operators: Operators = "plugin",
+    kernels: bool = True,
 ) -> Model:
     """Load a bundle.
 
@@ -50,8 +47,8 @@ def load(
             ``tokenizers`` library's ``RAYON_NUM_THREADS``.)
         device: None, or where to run: "cpu" for a bundle that was exported for the CPU; "cuda" or
             "cuda:1" (the second one) for a bundle for a GPU.
-        operators: "plugin" runs mbert's kernels; "functions" runs the standard operators that the
-            bundle carries for each of them: slower, in need of nothing but ONNX Runtime.
+        kernels: run mbert's kernels; False, with ONNX Runtime only: the standard operators that the
+            bundle carries for each of them. That is slower and needs no library of kernels.
 
     The target of the bundle decides what it runs on; one for a GPU never runs on a CPU instead. The
     first load on a machine can take long where an engine is built then (the log says so).
@@ -63,9 +60,7 @@ def load(
     opened = open_bundle(bundle)
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}; expected at least 1, or None.")
-    if operators not in ("plugin", "functions"):
-        raise InputError(f"operators is {operators!r}; expected 'plugin' or 'functions'.")
-    session = open_session(opened, threads=threads, device=device, operators=operators)
+    session = open_session(opened, threads=threads, device=device, kernels=kernels)
     return Model(opened, session)
 
 

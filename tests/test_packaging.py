@@ -108,7 +108,7 @@ with mbert.load(sys.argv[1]) as model:
     model.warm_up()
     print(model.run([[1, 3, 2]])[0].shape)
     print(len(model.fill_mask("The [MASK] rose.")))
-with mbert.load(sys.argv[1], operators="functions") as model:
+with mbert.load(sys.argv[1], kernels=False) as model:
     print(model.run_packed([1, 3, 2], [0, 3]).shape)
 """
 

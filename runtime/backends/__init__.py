@@ -1,4 +1,4 @@
-"""One file per backend: building its engine where it needs one, and running it."""
+"""Backends: ONNX Runtime, TensorRT and TensorRT-RTX. Each loads a model and runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ..bundle import Bundle
 
 if TYPE_CHECKING:
     from .cuda import Device
-    from .onnxruntime import Operators
 
 
 class Session(Protocol):
@@ -23,60 +22,61 @@ class Session(Protocol):
         """Compute the outputs, float32, in the order of the graph.
 
         Args:
-            inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and, for
-                fill-mask, ``mask_positions`` int32 [masks]; whatever the engine itself takes.
+            inputs: by name, as the manifest lists them: ``input_ids`` int32 [tokens],
+                ``cu_seqlens`` int32 [sequences + 1] and the task's own.
 
         Raises:
-            BackendError: it could not be computed.
+            BackendError: the backend failed, or the session is closed.
         """
         ...
 
     def close(self) -> None:
-        """Free it. May be called again, and while calls are running."""
+        """Free the model. May be called again, and while calls are running."""
         ...
 
 
 def open_session(
-    bundle: Bundle, *, threads: int | None, device: str | None, operators: Operators
+    bundle: Bundle, *, threads: int | None, device: str | None, kernels: bool
 ) -> Session:
     """Load the model of a bundle for the target that it was exported for.
 
     Args:
         bundle: an opened bundle.
-        threads: of one call, on the CPU; None: one for each core that this process may use.
-        device: None; "cpu" for a bundle for the CPU; "cuda" or "cuda:N" for one for a GPU.
-        operators: "plugin" or "functions", with ONNX Runtime.
+        threads: threads of one call on the CPU; None: one for each core that this process may use.
+        device: "cpu" for a bundle for the CPU; "cuda" or "cuda:N" for one for a GPU; None: either.
+        kernels: run mbert's kernels; False, with ONNX Runtime only: the standard operators that the
+            bundle carries.
 
     Raises:
-        InputError: operators that the backend does not have.
-        BackendError: the backend or the GPU is missing, or refuses the bundle; a device that the
-            bundle is not for.
+        InputError: ``kernels`` is False and the backend has no standard operators to run instead.
+        BackendError: the backend or the GPU is missing or refuses the bundle, or the bundle is not
+            for ``device``.
     """
-    # Each backend is imported only for its own bundles.
+    # A backend is imported only for its own bundles.
     manifest = bundle.manifest
-    if operators != "plugin" and manifest.backend != "onnxruntime":
+    if not kernels and manifest.backend != "onnxruntime":
         raise InputError(
-            f"operators is {operators!r}; {bundle.folder} runs on {manifest.backend}, which has no "
-            "choice of operators."
+            f"kernels is False; {bundle.folder} runs on {manifest.backend}, which has no other "
+            "operators. Pass kernels=True."
         )
     if manifest.target == "cpu" and manifest.backend == "onnxruntime":
         if device not in (None, "cpu"):
             raise BackendError(f"device is {device!r}; {bundle.folder} runs on 'cpu'.")
         from .onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(bundle.model, threads, operators)
+        return OnnxRuntimeSession(bundle.model, threads, kernels)
     gpu = _gpu(bundle, device)
     if manifest.backend == "onnxruntime":
         from .onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(bundle.model, threads, operators, gpu)
-    from .tensorrt_load import load_session
+        return OnnxRuntimeSession(bundle.model, threads, kernels, gpu)
+    from .tensorrt.load import load_session
 
     return load_session(bundle, gpu)
 
 
 def _gpu(bundle: Bundle, device: str | None) -> Device:
-    """The GPU for a bundle; never the CPU in its place."""
+    """Return the GPU for a bundle; never fall back to the CPU."""
     from .cuda import parse_device, select
 
     try:

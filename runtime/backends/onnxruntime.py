@@ -1,4 +1,4 @@
-"""ONNX Runtime, with the operator library or with the operators' function bodies."""
+"""ONNX Runtime, with mbert's kernels or with the standard operators that a bundle carries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -16,12 +16,10 @@ from mbert.errors import BackendError
 from mbert.plugins import onnxruntime_cuda_library, onnxruntime_library
 
 from ..cores import usable_cores
-from .buffers import as_float32
+from .dtypes import as_float32
 
 if TYPE_CHECKING:
     from .cuda import Device
-
-Operators = Literal["plugin", "functions"]
 
 _log = logging.getLogger("mbert")
 
@@ -39,7 +37,7 @@ class OnnxRuntimeSession:
         self,
         model: Path,
         threads: int | None = None,
-        operators: Operators = "plugin",
+        kernels: bool = True,
         gpu: Device | None = None,
     ) -> None:
         """Load ``model``.
@@ -48,13 +46,13 @@ class OnnxRuntimeSession:
             model: the ``model.onnx`` of a bundle.
             threads: threads of one call, the calling one included; None: one for each core that
                 this process may use.
-            operators: "plugin" computes mbert's operators with the library of kernels,
-                "functions" with the standard operators that the model carries for each.
-            gpu: where to run; None: on the CPU.
+            kernels: compute mbert's operators with the library of kernels; False: with the standard
+                operators that the model carries for each.
+            gpu: the GPU to run on; None: the CPU.
 
         Raises:
-            BackendError: no operator library, an ONNX Runtime that cannot use the GPU, or a model
-                that it refuses.
+            BackendError: the operator library is missing, or ONNX Runtime cannot use the GPU or
+                refuses the model.
         """
         if gpu is not None and _CUDA not in ort.get_available_providers():
             raise BackendError(
@@ -63,36 +61,37 @@ class OnnxRuntimeSession:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors come back as exceptions
         options.intra_op_num_threads = threads if threads is not None else usable_cores()
-        # On a CPU a plan of memory for every size of batch would be kept beside the arena that
-        # serves all: without it 8,192 tokens take a quarter less memory (base), and no longer.
+        # On a CPU, ONNX Runtime would keep a memory plan for every batch size beside the arena that
+        # serves them all. Off, 8,192 tokens of base take a quarter less memory and no more time.
         options.enable_mem_pattern = gpu is not None
-        if operators == "plugin":
+        if kernels:
             library = onnxruntime_library() if gpu is None else onnxruntime_cuda_library()
             try:
                 options.register_custom_ops_library(os.fspath(library))
             except Exception as error:
                 raise BackendError(
                     f"ONNX Runtime {ort.__version__} refuses the operator library {library}: "
-                    f"{error}. It needs ONNX Runtime 1.21 or newer; operators='functions' runs "
-                    "without it, more slowly."
+                    f"{error}. It needs ONNX Runtime 1.21 or newer; kernels=False runs without it, "
+                    "more slowly."
                 ) from error
         providers: list[Any] = ["CPUExecutionProvider"]
         if gpu is not None:
-            # Small integer work on shapes stays on the CPU, as ONNX Runtime wants it.
-            # float32 stays float32: ONNX Runtime would multiply with the 10 bits of TF32.
+            # The CPU stays in the list: ONNX Runtime runs small integer work on shapes there.
+            # By default it would cut the inputs of float32 products to TF32's 10 bits.
             providers.insert(0, (_CUDA, {"device_id": gpu.index, "use_tf32": 0}))
         try:
             self._session = ort.InferenceSession(os.fspath(model), options, providers=providers)
-        except Exception as error:  # the binding raises a class of its own for each status
+        except Exception as error:  # the binding has one class for each status
             raise BackendError(f"ONNX Runtime cannot load {model}: {error}") from error
-        # It would go on without what it cannot start.
+        # ONNX Runtime falls back to the CPU if CUDA does not start.
         if gpu is not None and _CUDA not in self._session.get_providers():
             raise BackendError(
                 f"ONNX Runtime {ort.__version__} cannot start CUDA on cuda:{gpu.index} "
                 f"({gpu.name}): its CUDA or cuDNN libraries are missing, or the driver is too old. "
                 f"{_INSTALL_CUDA}"
             )
-        _log.debug("loaded %s with ONNX Runtime %s, %s", model, ort.__version__, operators)
+        how = "kernels" if kernels else "standard operators"
+        _log.debug("loaded %s with ONNX Runtime %s, %s", model, ort.__version__, how)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Compute all outputs, in the order of the graph.
@@ -107,4 +106,4 @@ class OnnxRuntimeSession:
         return [as_float32(np.asarray(output)) for output in outputs]
 
     def close(self) -> None:
-        """Nothing to do: the model goes with the last reference to the session."""
+        """Do nothing: the model is freed with the last reference to the session."""

@@ -11,6 +11,7 @@ import pytest
 from mbert.errors import BackendError, ExportError
 from mbert.export.choice import choose, choose_precision
 from mbert.runtime.backends.cuda import Device
+from mbert.runtime.backends.tensorrt import TENSORRT, TENSORRT_RTX
 
 choice_module: Any = importlib.import_module("mbert.export.choice")
 
@@ -27,13 +28,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
     def pretend(tensorrt: bool, rtx: bool, gpus: tuple[Device, ...] = ()) -> None:
         monkeypatch.setattr(choice_module, "local_devices", lambda: gpus)
         monkeypatch.setattr(choice_module, "tensorrt_library", lambda: Path("there.so"))
-        for name, there in (("tensorrt", tensorrt), ("tensorrt_rtx", rtx)):
-            backend = getattr(choice_module, name)
-            reason = None if there else f"{name} is missing; pip install it."
-            monkeypatch.setattr(backend, "available", lambda reason=reason: reason)
-        monkeypatch.setattr(
-            choice_module.tensorrt_rtx, "supports", lambda capability: capability != "9.0"
-        )
+        for library, there in ((TENSORRT, tensorrt), (TENSORRT_RTX, rtx)):
+            reason = None if there else f"{library.module} is missing; pip install it."
+            monkeypatch.setattr(library, "unavailable", lambda reason=reason: reason)
+        monkeypatch.setattr(TENSORRT_RTX, "supports", lambda capability: capability != "9.0")
 
     return pretend
 

@@ -118,7 +118,7 @@ def test_an_engine_whose_attention_is_not_fused_is_refused(
 ) -> None:
     report = BuildReport("tensorrt-rtx 9.9", (1, 1, 1), (2, 2, 1), None)
     engine_module: Any = importlib.import_module("mbert.export.engine")
-    monkeypatch.setattr(engine_module.tensorrt_load, "build", lambda *arguments: report)
+    monkeypatch.setattr(engine_module.LIBRARIES["tensorrt-rtx"], "build", lambda *arguments: report)
     with pytest.raises(ExportError, match=r"9\.9 fused the attention of \(2, 2, 1\) layers"):
         mbert.convert(checkpoint, tmp_path / "bundle", gpu="l4", backend="tensorrt-rtx")
     assert listed(tmp_path) == []

@@ -93,9 +93,9 @@ def pytorch_results(checkpoint: Path, task: str, sequences: list[Any]) -> list[A
     return list(output) if task == "text-classification" else np.split(output, offsets[1:-1])
 
 
-def runtime_results(bundle: Path, task: str, sequences: list[Any], operators: str) -> list[Any]:
+def runtime_results(bundle: Path, task: str, sequences: list[Any], kernels: bool) -> list[Any]:
     """The exported model on one packed batch; for fill-mask the logits of every token."""
-    with mbert.load(bundle, operators=operators) as model:  # type: ignore[arg-type]
+    with mbert.load(bundle, kernels=kernels) as model:
         if task != "fill-mask":
             results = model.run(sequences)
             several = isinstance(results[0], dict)
@@ -118,7 +118,7 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
     assert_within(judgement, pytorch_results(checkpoint, "fill-mask", sequences))
 
 
-@pytest.mark.parametrize("operators", ["plugin", "functions"])
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize(
     ("name", "task"),
     [
@@ -128,12 +128,12 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
     ],
 )
 def test_export_within_bound(
-    name: str, task: str, operators: str, bundles: Any, tmp_path: Path
+    name: str, task: str, kernels: bool, bundles: Any, tmp_path: Path
 ) -> None:
     checkpoint, bundle = bundles(name, task)
     sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
     judgement = judge(checkpoint, task, sequences)
-    assert_within(judgement, runtime_results(bundle, task, sequences, operators))
+    assert_within(judgement, runtime_results(bundle, task, sequences, kernels))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -144,8 +144,8 @@ def test_classifier_pooling(pooling: str, tmp_path: Path) -> None:
     mbert.convert(checkpoint, tmp_path / "bundle")
     sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
     judgement = judge(checkpoint, "text-classification", sequences)
-    for operators in ("plugin", "functions"):
-        results = runtime_results(tmp_path / "bundle", "text-classification", sequences, operators)
+    for kernels in (True, False):
+        results = runtime_results(tmp_path / "bundle", "text-classification", sequences, kernels)
         assert_within(judgement, results)
         # The mutant: the pooling takes in the neighbour's token.
         with mbert.load(tmp_path / "bundle") as model:

@@ -374,7 +374,7 @@ def point_data_at(folder: Path, location: str) -> None:
     onnx.save(model, folder / "model.onnx")
 
 
-@pytest.mark.parametrize("operators", ["plugin", "functions"])
+@pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize(
     "location",
     [
@@ -392,7 +392,7 @@ def test_weights_outside_the_bundle_are_never_read(
     edited: Callable[..., Path],
     tmp_path: Path,
     location: str,
-    operators: Any,
+    kernels: bool,
 ) -> None:
     """The manifest vouches for this model.onnx: it is the names inside it that leave."""
 
@@ -408,7 +408,7 @@ def test_weights_outside_the_bundle_are_never_read(
 
     bundle = edited(embed_bundle, change)
     with pytest.raises((BackendError, BundleError)):
-        mbert.load(bundle, operators=operators)
+        mbert.load(bundle, kernels=kernels)
 
 
 def test_weights_under_another_name_that_is_listed_are_read(

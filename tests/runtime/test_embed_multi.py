@@ -90,7 +90,7 @@ def test_vectors_are_the_librarys(
 def test_functions_give_the_same(
     bundles: dict[str, Path], expected: dict[tuple[str, str], list[Any]]
 ) -> None:
-    with mbert.load(bundles["unseen"], threads=2, operators="functions") as model:
+    with mbert.load(bundles["unseen"], threads=2, kernels=False) as model:
         found = model.embed_multi(SENTENCES, role="query")
     assert error(found, expected["unseen", "query"][: len(SENTENCES)]) < TOLERANCE
 

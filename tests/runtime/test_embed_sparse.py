@@ -84,7 +84,7 @@ def test_weights_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> 
 
 
 def test_functions_give_the_same(bundle: Path, oracle: SparseEncoder) -> None:
-    with mbert.load(bundle, threads=2, operators="functions") as model:
+    with mbert.load(bundle, threads=2, kernels=False) as model:
         found = dense(model.embed_sparse(SENTENCES))
     assert np.abs(found - encoded(oracle, SENTENCES)).max() < TOLERANCE
 

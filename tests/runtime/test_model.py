@@ -506,14 +506,14 @@ def test_warm_up_changes_nothing(
     np.testing.assert_array_equal(embedder.run([[1, 9, 2]])[0], before)
 
 
-@pytest.mark.parametrize("operators", ["plugin", "functions"])
+@pytest.mark.parametrize("kernels", [True, False])
 def test_every_way_of_running_agrees(
-    embed_bundle: Path, embedder: mbert.Model, operators: Any
+    embed_bundle: Path, embedder: mbert.Model, kernels: bool
 ) -> None:
     sequences = sequences_of((5, 130, 1, 64))
     expected = embedder.run(sequences)
     for threads in (1, 2):
-        with mbert.load(embed_bundle, threads=threads, operators=operators) as model:
+        with mbert.load(embed_bundle, threads=threads, kernels=kernels) as model:
             for found, right in zip(model.run(sequences), expected, strict=True):
                 assert close(found, right)
 
@@ -524,7 +524,6 @@ def test_every_way_of_running_agrees(
         ({"threads": 0}, InputError, "threads is 0; expected at least 1, or None"),
         ({"threads": -2}, InputError, "threads is -2"),
         ({"device": "cuda"}, BackendError, "device is 'cuda'; .* runs on 'cpu'"),
-        ({"operators": "x"}, InputError, "operators is 'x'; expected 'plugin' or 'functions'"),
     ],
 )
 def test_wrong_arguments_are_refused(
@@ -550,7 +549,7 @@ def test_an_operator_library_that_cannot_be_used_is_refused(
     monkeypatch.setenv("MBERT_ONNXRUNTIME_LIBRARY", str(tmp_path / library))
     with pytest.raises(BackendError, match=message):
         mbert.load(embed_bundle)
-    with mbert.load(embed_bundle, operators="functions") as model:  # needs no library
+    with mbert.load(embed_bundle, kernels=False) as model:  # needs no library
         assert model.run([[1]])[0].shape == (1, 64)
 
 

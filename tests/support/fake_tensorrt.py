@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbert.runtime.backends.buffers import host_dtype
+from mbert.runtime.backends.dtypes import host_dtype
 from mbert.runtime.manifest import Profile, TensorSpec
 from mbert.runtime.profiles import shape_at
 from support.fake_cuda import FakeCuda

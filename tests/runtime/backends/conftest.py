@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mbert.runtime.backends import cuda as cuda_module
-from mbert.runtime.backends.tensorrt_api import Library
+from mbert.runtime.backends.tensorrt import Library
 from mbert.runtime.manifest import Manifest
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import FakeTensorRT

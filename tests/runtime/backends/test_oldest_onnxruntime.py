@@ -23,8 +23,8 @@ PROGRAM = """
 import sys
 import numpy as np, onnxruntime
 import mbert
-bundle, operators, given, found = sys.argv[1:]
-with np.load(given) as sequences, mbert.load(bundle, operators=operators) as model:
+bundle, kernels, given, found = sys.argv[1:]
+with np.load(given) as sequences, mbert.load(bundle, kernels=kernels == "True") as model:
     np.savez(found, *model.run([sequences[name] for name in sequences.files]))
 print(onnxruntime.__version__)
 """
@@ -35,12 +35,12 @@ def _lowest_version() -> str:
     return str(lowest)
 
 
-def _run_in_oldest(bundle: Path, operators: str, folder: Path) -> list[NDArray[Any]]:
+def _run_in_oldest(bundle: Path, kernels: bool, folder: Path) -> list[NDArray[Any]]:
     path = os.pathsep.join(filter(None, (str(OLDEST), os.environ.get("PYTHONPATH"))))
     given, found = folder / "given.npz", folder / "found.npz"
     np.savez(given, *SEQUENCES)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, bundle, operators, given, found],
+        [sys.executable, "-c", PROGRAM, bundle, str(kernels), given, found],
         env={**os.environ, "PYTHONPATH": path},
         cwd=folder,
         capture_output=True,
@@ -62,9 +62,9 @@ def test_it_computes_the_same(small_checkpoint: Path, tmp_path: Path, precision:
     mbert.convert(small_checkpoint, bundle, task="feature-extraction", precision=precision)
     # The norms around the layers are ONNX Runtime's, and rounding makes a step of a last bit.
     allowed = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}[precision]
-    for operators in ("plugin", "functions"):
-        with mbert.load(bundle, operators=operators) as model:
+    for kernels in (True, False):
+        with mbert.load(bundle, kernels=kernels) as model:
             expected = model.run(SEQUENCES)
-        found = _run_in_oldest(bundle, operators, tmp_path)
+        found = _run_in_oldest(bundle, kernels, tmp_path)
         for one, right in zip(found, expected, strict=True):
             assert np.abs(one - right).max() <= allowed * np.abs(right).max()

@@ -23,13 +23,13 @@ def bundle(tmp_path: Path, give_gpu: Callable[..., FakeCuda]) -> Path:
     return make_bundle(tmp_path / "bundle", make_manifest(backend="onnxruntime"))
 
 
-@pytest.mark.parametrize("operators", ["plugin", "functions"])
-def test_an_onnx_runtime_without_cuda(bundle: Path, operators: str) -> None:
+@pytest.mark.parametrize("kernels", [True, False])
+def test_an_onnx_runtime_without_cuda(bundle: Path, kernels: bool) -> None:
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     message = r"ONNX Runtime \S+ has no CUDA\. .*pip install onnxruntime-gpu`"
     with pytest.raises(BackendError, match=message):
-        mbert.load(bundle, operators=operators)
+        mbert.load(bundle, kernels=kernels)
 
 
 def test_a_missing_library_of_operators(
@@ -57,6 +57,6 @@ def test_a_provider_that_does_not_start(bundle: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ort, "InferenceSession", Session)
     message = r"cannot start CUDA on cuda:0 \(GPU 8\.9\): its CUDA or cuDNN libraries are missing"
     with pytest.raises(BackendError, match=message):
-        mbert.load(bundle, operators="functions")
+        mbert.load(bundle, kernels=False)
     options = {"device_id": 0, "use_tf32": 0}  # float32 stays float32
     assert Session.asked == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]

@@ -1,4 +1,4 @@
-"""Where each tensor of a call lies in the one buffer for inputs and the one for outputs."""
+"""The layout of a call's tensors in one input buffer and one output buffer."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..manifest import Profile, TensorSpec
-from ..profiles import round_up, shape_at
+from ...manifest import Profile, TensorSpec
+from ...profiles import round_up, shape_at
 
-# CUDA aligns its own allocations so; kernels may rely on it.
+# The alignment of CUDA's own allocations, in bytes; kernels may rely on it.
 _ALIGNMENT = 256
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor: bytes from the start of the buffer, shape and type on the host.
+    """One tensor of a buffer: its offset in bytes, its shape and its numpy type.
 
-    bfloat16 has no numpy type; its bits are uint16.
+    numpy has no bfloat16: uint16 holds its bits.
     """
 
     offset: int
@@ -29,23 +29,18 @@ class Slot:
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """Return the offset of the first byte behind the tensor."""
         return self.offset + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def of(self, buffer: NDArray[np.uint8]) -> NDArray[Any]:
-        """The tensor as a view of ``buffer``."""
+        """Return the tensor as a view of ``buffer``."""
         return buffer[self.offset : self.end].view(self.dtype).reshape(self.shape)
-
-
-def host_dtype(name: str) -> np.dtype[Any]:
-    """The type on the host of one that a manifest names."""
-    return np.dtype(np.uint16 if name == "bfloat16" else name)
 
 
 def lay_out(
     specs: Iterable[TensorSpec], dtypes: Mapping[str, np.dtype[Any]], sizes: Mapping[str, int]
 ) -> dict[str, Slot]:
-    """Put tensors one behind the other, so that one copy moves them all."""
+    """Place tensors one behind the other, so that a single copy moves all of them."""
     slots: dict[str, Slot] = {}
     end = 0
     for spec in specs:
@@ -55,7 +50,7 @@ def lay_out(
 
 
 def span(slots: Mapping[str, Slot]) -> int:
-    """Bytes that a buffer for ``slots`` has."""
+    """Return the size in bytes of a buffer for ``slots``."""
     return max((slot.end for slot in slots.values()), default=0)
 
 
@@ -64,13 +59,6 @@ def capacity(
     dtypes: Mapping[str, np.dtype[Any]],
     profiles: Iterable[Profile],
 ) -> int:
-    """Bytes of a buffer that holds any call of any profile."""
+    """Return the size in bytes of a buffer that holds any call of any profile."""
     largest = ({symbol: most for symbol, (_, _, most) in p.ranges.items()} for p in profiles)
     return max(span(lay_out(specs, dtypes, sizes)) for sizes in largest)
-
-
-def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Convert what an engine gave; uint16 holds the bits of bfloat16, the upper half of float32."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32, copy=False)

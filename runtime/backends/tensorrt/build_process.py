@@ -1,8 +1,8 @@
-"""Engines are built in a process of their own.
+"""Build engines in a child process.
 
-The libraries' compilers can end the process over a graph that they mishandle, and keep the memory
-that they took. The child gets a request as JSON on standard input and answers on a pipe with one
-JSON object a line: progress, warnings, and at last a report or an error.
+The libraries' compilers can crash on a graph, and do not return the memory that they took. The
+child reads a request as JSON from standard input and answers on a pipe with one JSON object a line:
+progress, warnings, and at last a report or an error.
 """
 
 from __future__ import annotations
@@ -15,40 +15,43 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 from mbert.errors import BackendError
 
-from ..manifest import Profile
+from ...manifest import Profile
 
+# Called with a phase of the build and the fraction that is done, 0 to 1.
 Progress = Callable[[str, float], None]
+# Called with each warning of the library.
+Warn = Callable[[str], None]
 
 _log = logging.getLogger("mbert")
 
-# Without the current folder, which could hold another mbert.
+# The current folder is dropped from the path: it could hold another mbert.
 _CHILD = (
     "import sys; sys.path[:] = filter(None, sys.path); "
-    "from mbert.runtime.backends.build_process import main; main()"
+    "from mbert.runtime.backends.tensorrt.build_process import main; main()"
 )
-# Lines of a dying child that go into the error's message.
-_SHOWN = 3
+# Last lines of a dying child's standard error that the exception quotes.
+_QUOTED_LINES = 3
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What the builder said about an engine.
+    """What the builder reports about an engine.
 
     Attributes:
-        builder: library and version, "tensorrt-rtx 1.7.1.116"; the engine runs with this one.
+        builder: library and version, "tensorrt-rtx 1.7.1.116"; the engine runs with this version
+            only.
         activation_bytes: device memory for intermediate results, for each profile.
-        fused_attention: layers that compute attention whole, for each profile; None where a plugin
-            does, which nothing takes apart.
-        gpu: name of the GPU that it was built on; None where none was needed.
+        fused_attention: number of layers whose attention is one kernel, for each profile; None
+            where a plugin computes attention.
+        gpu: name of the GPU that it was built on; None if no GPU was needed.
     """
 
     builder: str
@@ -59,36 +62,35 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build.
+    """An engine to build.
 
     Attributes:
-        module: of this package; its ``build_here(request, progress, warn)`` does it.
+        backend: name of the library in :data:`mbert.runtime.backends.tensorrt.LIBRARIES`.
         model: an ONNX file; weights beside it.
         engine: the file to write.
-        compute_capability: of the GPU, "8.9".
+        compute_capability: of the GPU that runs it, "8.9".
         profiles: ranges for the symbols of the model's inputs, smallest first.
-        options: the backend's own, of types that JSON has.
+        hardware_compatibility: see :class:`mbert.runtime.manifest.Engine`.
+        device: index of the GPU to build on; None if the library needs no GPU.
+        plugins: plugin libraries that go into the engine.
     """
 
-    module: str
+    backend: str
     model: str
     engine: str
     compute_capability: str
     profiles: tuple[Profile, ...]
-    options: Mapping[str, Any]
+    hardware_compatibility: str = "none"
+    device: int | None = None
+    plugins: tuple[str, ...] = ()
 
 
 def build_in_child(request: BuildRequest, progress: Progress | None) -> BuildReport:
-    """Build; the engine is there whole, or not at all.
-
-    Args:
-        request: what to build.
-        progress: called with the name of what is being done and the part of the whole that is done,
-            0 to 1.
+    """Build an engine in a child process; the file is written whole or not at all.
 
     Raises:
-        BackendError: the builder's own words, how its process died or why it did not start, or why
-            the engine cannot be written.
+        BackendError: the library refused (the message quotes it), the process died or did not
+            start, or the engine cannot be written.
     """
     engine = Path(request.engine)
     with ExitStack() as stack:
@@ -106,7 +108,10 @@ def build_in_child(request: BuildRequest, progress: Progress | None) -> BuildRep
 
 
 def main() -> None:
-    """The child."""
+    """Run the child process."""
+    # Imported here: the libraries import this module.
+    from . import LIBRARIES
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     lock = threading.Lock()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
@@ -120,13 +125,13 @@ def main() -> None:
                 os._exit(1)
 
         raw = json.load(sys.stdin)
-        profiles = tuple(Profile(**profile) for profile in raw.pop("profiles"))
-        request = BuildRequest(**raw, profiles=profiles)
-        backend = import_module(f".{request.module}", __package__)
+        raw["profiles"] = tuple(Profile(**profile) for profile in raw["profiles"])
+        raw["plugins"] = tuple(raw["plugins"])
+        request = BuildRequest(**raw)
         try:
-            report: BuildReport = backend.build_here(
+            report = LIBRARIES[request.backend].build_here(
                 request,
-                lambda doing, part: send(doing=doing, part=part),
+                lambda phase, fraction: send(phase=phase, fraction=fraction),
                 lambda text: send(warning=text),
             )
         except BackendError as error:
@@ -155,39 +160,39 @@ def _run(request: str, errors: IO[str], progress: Progress | None) -> BuildRepor
         try:
             report = _converse(child, request, pipe, progress)
         finally:
-            child.kill()  # no effect on one that has ended
+            child.kill()  # no effect if it has ended
     if report is not None:
         return report
     errors.seek(0)
-    last = " / ".join(errors.read().split("\n")[-_SHOWN - 1 :]).strip(" /")
+    quoted = " / ".join(errors.read().split("\n")[-_QUOTED_LINES - 1 :]).strip(" /")
     if child.returncode < 0:
         died = f"was ended by {signal.Signals(-child.returncode).name}"
     else:
         died = f"ended with status {child.returncode}"
     raise BackendError(
-        f"The process that builds the engine {died}{': ' if last else ''}{last}. If memory is not "
-        "what it lacked, the builder cannot take this graph: export with another --backend."
+        f"The process that builds the engine {died}{': ' if quoted else ''}{quoted}. If memory "
+        "is not what it lacked, the builder cannot take this graph: export with another --backend."
     )
 
 
 def _start(errors: IO[str]) -> tuple[subprocess.Popen[str], IO[str]]:
-    """The child, and the pipe that it answers on."""
-    mine, its = os.pipe()
+    """Start the child; return it and the pipe that it answers on."""
+    parent_end, child_end = os.pipe()
     try:
         child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(its)],
+            [sys.executable, "-c", _CHILD, str(child_end)],
             stdin=subprocess.PIPE,
             stderr=errors,
-            pass_fds=[its],
+            pass_fds=[child_end],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             text=True,
         )
     except BaseException:
-        os.close(mine)
+        os.close(parent_end)
         raise
     finally:
-        os.close(its)
-    return child, os.fdopen(mine, encoding="utf-8")
+        os.close(child_end)
+    return child, os.fdopen(parent_end, encoding="utf-8")
 
 
 def _converse(
@@ -209,7 +214,7 @@ def _converse(
         if "warning" in answer:
             _log.warning("%s", answer["warning"])
         elif progress is not None:
-            progress(answer["doing"], answer["part"])
+            progress(answer["phase"], answer["fraction"])
     child.wait()
     return None
 

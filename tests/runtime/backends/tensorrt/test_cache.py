@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mbert.runtime.backends.engine_cache import cached_engine, engine_key, runtime_cache_file
+from mbert.runtime.backends.tensorrt.cache import cached_engine, engine_key, runtime_cache_file
 from mbert.runtime.bundle import open_bundle
 from support.exports import listed
 from support.gpu_bundles import make_bundle, make_manifest
@@ -26,7 +26,7 @@ PROCESS = """
 import logging, sys, time
 from contextlib import ExitStack
 from pathlib import Path
-from mbert.runtime.backends.engine_cache import cached_engine
+from mbert.runtime.backends.tensorrt.cache import cached_engine
 logging.basicConfig(format="%(message)s")
 folder = Path(sys.argv[1])
 def build(path):
@@ -108,7 +108,7 @@ def test_without_a_cache_it_is_built_each_time(
         (tmp_path / "file").touch()
         monkeypatch.setenv("MBERT_CACHE", str(tmp_path / "file"))
     else:
-        monkeypatch.setattr("mbert.runtime.backends.engine_cache.cache_folder", lambda: None)
+        monkeypatch.setattr("mbert.runtime.backends.tensorrt.cache.cache_folder", lambda: None)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     built: list[Path] = []

@@ -19,9 +19,10 @@ from click.testing import CliRunner
 import mbert
 from mbert.errors import BackendError, BundleError, InputError
 from mbert.runtime.backends import cuda as cuda_module
-from mbert.runtime.backends import tensorrt_load, tensorrt_rtx
+from mbert.runtime.backends.tensorrt import LIBRARIES, TENSORRT_RTX
+from mbert.runtime.backends.tensorrt.build_process import Progress
 from mbert.runtime.cli import main
-from mbert.runtime.manifest import Manifest
+from mbert.runtime.manifest import Engine, Manifest
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import FakeTensorRT
 from support.gpu_bundles import VERSION, expected, make_bundle, make_manifest
@@ -39,25 +40,25 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 class Builds:
-    """In place of a builder: counts, and writes a stand-in."""
+    """Stand-in for a builder: records engine and device of each build, and writes a file."""
 
     def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
+        self.requests: list[tuple[Engine, int]] = []
 
-    def __call__(self, model: Path, engine: Path, **request: Any) -> None:
+    def __call__(
+        self, model: Path, path: Path, engine: Engine, progress: Progress, device: int
+    ) -> None:
         assert model.name == "model.onnx"
-        request.pop("progress")("compiling", 0.5)
-        self.requests.append(request)
-        engine.write_bytes(b"built")
+        progress("compiling", 0.5)
+        self.requests.append((engine, device))
+        path.write_bytes(b"built")
 
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Builds:
     fake = Builds()
-    backends = {
-        name: replace(backend, build=fake) for name, backend in tensorrt_load._BACKENDS.items()
-    }
-    monkeypatch.setattr(tensorrt_load, "_BACKENDS", backends)
+    for library in LIBRARIES.values():
+        monkeypatch.setattr(library, "build", fake)
     return fake
 
 
@@ -277,9 +278,9 @@ def test_a_missing_library(
         mbert.load(bundle(backend=backend))
 
 
-def test_operators_cannot_be_chosen(bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="runs on tensorrt-rtx, which has no choice of operators"):
-        mbert.load(bundle(), operators="functions")
+def test_standard_operators_are_for_onnx_runtime_only(bundle: Bundle) -> None:
+    with pytest.raises(InputError, match=r"kernels is False; .*runs on tensorrt-rtx"):
+        mbert.load(bundle(), kernels=False)
 
 
 def test_a_manifest_without_an_engine(bundle: Bundle, give_gpu: Callable[..., FakeCuda]) -> None:
@@ -309,7 +310,7 @@ def test_an_engine_outside_of_the_bundle(
 def test_a_cpu_bundle_needs_nothing_of_the_gpus(tmp_path: Path) -> None:
     code = (
         "import sys, mbert.runtime, mbert.runtime.backends.onnxruntime; "
-        "wanted = ('cuda', 'tensorrt', 'tensorrt_rtx', 'mbert.runtime.backends.tensorrt_load'); "
+        "wanted = ('cuda', 'tensorrt', 'tensorrt_rtx', 'mbert.runtime.backends.tensorrt'); "
         "print([name for name in wanted if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -350,7 +351,7 @@ def test_the_engine_is_built_once(
             np.testing.assert_array_equal(found, expected([np.array([1, 2])], "feature-extraction"))
     manifest = Manifest.read(unbuilt)
     assert manifest.engine is not None
-    assert builds.requests == [{"compute_capability": "8.9", "profiles": manifest.engine.profiles}]
+    assert builds.requests == [(manifest.engine, 0)]
     (engine,) = engines(tmp_path)
     assert engine.read_bytes() == b"built"
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -373,8 +374,8 @@ def test_tensorrt_builds_on_the_gpu_that_is_loaded_on(
     bundle = make_bundle(tmp_path / "bundle", manifest)
     for device in ("cuda:1", "cuda:2", "cuda:0", "cuda:1"):
         mbert.load(bundle, device=device).close()
-    assert [request["device"] for request in builds.requests] == [1, 2]
-    assert {request["hardware_compatibility"] for request in builds.requests} == {"none"}
+    assert [device for _, device in builds.requests] == [1, 2]
+    assert {engine.hardware_compatibility for engine, _ in builds.requests} == {"none"}
     assert len(engines(tmp_path)) == 2
 
 
@@ -407,7 +408,7 @@ def test_without_a_cache_nothing_is_left(
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("mbert.runtime.backends.engine_cache.cache_folder", lambda: None)
+    monkeypatch.setattr("mbert.runtime.backends.tensorrt.cache.cache_folder", lambda: None)
     with mbert.load(unbuilt) as model:
         assert list((tmp_path / "temporary").iterdir()) == []
         assert model.run([[1, 2]])[0].shape == (2, 4)
@@ -420,8 +421,7 @@ def test_a_failed_build_leaves_nothing(
     def fail(*arguments: Any, **named: Any) -> None:
         raise BackendError("no such luck")
 
-    backend = replace(tensorrt_load._BACKENDS["tensorrt-rtx"], build=fail)
-    monkeypatch.setitem(tensorrt_load._BACKENDS, "tensorrt-rtx", backend)
+    monkeypatch.setattr(TENSORRT_RTX, "build", fail)
     with pytest.raises(BackendError, match="no such luck"):
         mbert.load(unbuilt)
     assert engines(tmp_path) == []
@@ -434,7 +434,7 @@ def test_the_real_builder_at_first_load(
     monkeypatch.undo()
     monkeypatch.setattr(cuda_module, "_runtime", FakeCuda)
     monkeypatch.setattr(cuda_module, "_DRIVER", "libc.so.6")
-    assert tensorrt_rtx.available() is None
+    assert TENSORRT_RTX.unavailable() is None
     with pytest.raises(BackendError, match=r"TensorRT-RTX 1.* cannot build .*model\.onnx"):
         mbert.load(unbuilt)
 

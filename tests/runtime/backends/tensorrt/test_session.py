@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import mbert
 from mbert.errors import BackendError
-from mbert.runtime.backends import tensorrt_session
 from mbert.runtime.backends.cuda import Stream
+from mbert.runtime.backends.tensorrt import session as session_module
 from support.comparison import side_by_side
 from support.fake_cuda import Error, FakeCuda
 from support.fake_tensorrt import FakeTensorRT
@@ -172,7 +172,7 @@ def test_a_graph_is_freed_whatever_ends_its_capture(give_gpu: Callable[..., Fake
 def test_graphs_are_kept_up_to_a_number(
     load: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_session, "_SIZES", 2)
+    monkeypatch.setattr(session_module, "_SIZES", 2)
     machine = load()
     before = machine.cuda.held
     for lengths in ((10,), (100,), (200,), (10,), (10,)):

@@ -1,18 +1,18 @@
-"""Building an engine from an ONNX model, with TensorRT or TensorRT-RTX."""
+"""Build an engine from an ONNX model, with either library."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mbert.errors import BackendError
 
-from ..manifest import Profile, TensorSpec
-from ..onnx_names import node_domains
-from ..profiles import shape_at
-from .build_process import BuildReport, BuildRequest, Progress
-from .tensorrt_api import Library, Log
+from ...manifest import Profile, TensorSpec
+from ...onnx_names import node_domains
+from ...profiles import shape_at
+from .api import Library, Log
+from .build_process import BuildReport, BuildRequest, Progress, Warn
 
 # Domains of ONNX's own operators.
 _STANDARD = frozenset({"", "ai.onnx"})
@@ -24,31 +24,28 @@ def build_engine(
     library: Library,
     request: BuildRequest,
     progress: Progress,
-    warn: Callable[[str], None],
-    configure: Callable[[Any, Any], None],
-    plugins: Sequence[str] = (),
+    warn: Warn,
+    configure: Callable[[Any], None],
 ) -> BuildReport:
     """Build an engine in this process; see :func:`build_in_child`.
 
     Args:
-        library: which of the two.
-        request: what to build.
-        progress: see :func:`build_in_child`; may be called from another thread.
+        library: one of the two.
+        request: the engine to build.
+        progress: called with the phase and the fraction that is done; from any thread.
         warn: called with each of the library's warnings.
-        configure: called with the module and the builder's config; sets what differs between the
-            libraries.
-        plugins: libraries of plugins, which go into the engine.
+        configure: called with the builder's config to set the options of one library.
 
     Raises:
-        BackendError: the library is missing, or refuses the model; with its own words.
+        BackendError: the library is missing, or refuses the model; the message quotes it.
     """
     trt = library.load()
     model = Path(request.model)
     _check_domains(library, model)
-    log = Log(trt, library.attention, warn)
+    log = Log(library, warn)
     builder = _created(trt.Builder(log.sink), log, library, "a builder")
-    for plugin in plugins:
-        # The builder's own registry, which the parser looks into for what it does not know.
+    for plugin in request.plugins:
+        # The parser looks up operators that it does not know in the builder's registry.
         if builder.get_plugin_registry().load_library(plugin) is None:
             raise BackendError(f"{library.title} refuses the plugins {plugin}: {log.failure()}.")
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -57,17 +54,10 @@ def build_engine(
     if not parser.parse_from_file(request.model):
         raise BackendError(f"{library.title} cannot read {model}: {log.failure()}.")
     config = _created(builder.create_builder_config(), log, library, "a configuration")
-    # The report names the layers only at this level; nothing else changes.
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    # On by default: products of float32 would be those of 10 bits.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    # Documented for engines that other versions can load, yet no flag is asked for, and that one
-    # would rule kernels out (trtexec does likewise).
-    if plugins:
-        config.plugins_to_serialize = list(plugins)
-    monitor = _monitor(trt, progress)  # a name of its own: the config does not keep it alive
+    _set_common_options(trt, config, request)
+    monitor = _monitor(trt, progress)  # held by a variable: the config does not keep it alive
     config.progress_monitor = monitor
-    configure(trt, config)
+    configure(config)
     for profile in request.profiles:
         _add_profile(builder, network, config, profile, log, library)
     serialized = builder.build_serialized_network(network, config)
@@ -81,11 +71,22 @@ def build_engine(
     except OSError as error:
         raise BackendError(f"The engine cannot be written: {error.strerror}.") from error
     fused = None if library.attention is None else tuple(log.attention_layers)
-    return BuildReport(library.builder(trt), tuple(log.activation_bytes), fused)
+    return BuildReport(library.version, tuple(log.activation_bytes), fused)
+
+
+def _set_common_options(trt: Any, config: Any, request: BuildRequest) -> None:
+    # The report names the layers only at this level; nothing else changes.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # On by default: it would cut the inputs of float32 products to 10 bits.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    # Documented for engines that other versions can load, but it needs no flag, and that one would
+    # rule out kernels (trtexec does the same).
+    if request.plugins:
+        config.plugins_to_serialize = list(request.plugins)
 
 
 def _check_domains(library: Library, model: Path) -> None:
-    # The parsers look for a plugin of that name, and one of them aborts the process over it.
+    # The parsers look for a plugin of that name; TensorRT-RTX's aborts the process without one.
     try:
         domains = node_domains(model.read_bytes())
     except OSError as error:
@@ -95,7 +96,7 @@ def _check_domains(library: Library, model: Path) -> None:
     if unknown := domains - _STANDARD - library.domains:
         raise BackendError(
             f"{model} has operators of domain {', '.join(map(repr, sorted(unknown)))}, which "
-            f"{library.title} does not have. Export with --backend {library.backend}, which writes "
+            f"{library.title} does not have. Export with --backend {library.name}, which writes "
             "the graph that it takes."
         )
 
@@ -128,12 +129,12 @@ def _add_profile(
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
-    """Report the part that is done of the outermost phase."""
+    """Return a monitor that reports the fraction of the outermost phase that is done."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # as in Log
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # see Log
         def __init__(self) -> None:
             super().__init__()
-            # Open phases by name: the phase around it, its steps, and how many are done.
+            # Open phases by name: the parent phase, the number of steps, the steps done.
             self._open: dict[str, tuple[str | None, int, int]] = {}
             self._reported = -1.0
 
@@ -152,16 +153,16 @@ def _monitor(trt: Any, progress: Progress) -> Any:
         def _report(self, phase: str, steps_done: int) -> None:
             if phase in self._open:
                 self._open[phase] = (*self._open[phase][:2], steps_done)
-            part, at = 0.0, phase
-            for _ in range(len(self._open)):  # a name within itself would lead round in circles
-                if at not in self._open:
+            fraction, current = 0.0, phase
+            for _ in range(len(self._open)):  # bounded: a phase may name itself as its parent
+                if current not in self._open:
                     break
-                around, steps, done = self._open[at]
-                part = min(1.0, (done + part) / steps)
-                at = around or ""
-            if part >= self._reported + _PROGRESS_STEP:
-                self._reported = part
-                progress(phase, part)
+                parent, steps, done = self._open[current]
+                fraction = min(1.0, (done + fraction) / steps)
+                current = parent or ""
+            if fraction >= self._reported + _PROGRESS_STEP:
+                self._reported = fraction
+                progress(phase, fraction)
 
     return Monitor()
 

@@ -13,9 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from mbert.errors import BackendError
-from mbert.runtime.backends import tensorrt
-from mbert.runtime.backends.build_process import BuildReport, BuildRequest
-from mbert.runtime.manifest import Profile
+from mbert.runtime.backends.tensorrt import TENSORRT
+from mbert.runtime.backends.tensorrt import tensorrt as tensorrt_module
+from mbert.runtime.backends.tensorrt.build_process import BuildReport, BuildRequest
+from mbert.runtime.manifest import Engine
 from support.fake_builder import FakeBuilderLibrary
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import FakeTensorRT
@@ -35,26 +36,32 @@ def library(
     return fake
 
 
-def profiles() -> tuple[Profile, ...]:
+def engine_for(compute_capability: str = "8.9") -> Engine:
     engine = make_manifest(backend="tensorrt").engine
     assert engine is not None
-    return engine.profiles
+    return replace(engine, compute_capability=compute_capability)
 
 
 @pytest.fixture
 def request_(tmp_path: Path) -> BuildRequest:
-    """What :func:`tensorrt.build` asks of its child, for a graph with an operator of mbert's."""
+    """The request for a graph with one of mbert's operators."""
     node = helper.make_node("VarlenPooling", ["x"], ["y"], domain="mbert")
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT16, ["tokens", 8]) for n in "xy")
     onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y])), tmp_path / "model.onnx")
-    options = {"plugins": PLUGINS, "hardware_compatibility": "none", "device": 1}
-    model, engine = str(tmp_path / "model.onnx"), str(tmp_path / "a.engine")
-    return BuildRequest("tensorrt", model, engine, "8.9", profiles(), options)
+    return BuildRequest(
+        "tensorrt",
+        str(tmp_path / "model.onnx"),
+        str(tmp_path / "a.engine"),
+        "8.9",
+        engine_for().profiles,
+        device=1,
+        plugins=(PLUGINS,),
+    )
 
 
 def here(request: BuildRequest, warnings: list[str] | None = None) -> BuildReport:
     warn = (warnings if warnings is not None else []).append
-    return tensorrt.build_here(request, lambda doing, part: None, warn)
+    return TENSORRT.build_here(request, lambda phase, fraction: None, warn)
 
 
 # ---- the engine
@@ -87,7 +94,7 @@ def test_float32_stays_float32(library: FakeBuilderLibrary, request_: BuildReque
 def test_hardware_compatibility(
     library: FakeBuilderLibrary, request_: BuildRequest, asked: str, level: str
 ) -> None:
-    here(replace(request_, options={**request_.options, "hardware_compatibility": asked}))
+    here(replace(request_, hardware_compatibility=asked))
     assert library.config.hardware_compatibility_level == level
 
 
@@ -151,17 +158,12 @@ def test_an_engine_that_does_not_load_is_no_engine(
 def asked(
     library: FakeBuilderLibrary, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., BuildRequest]:
-    """Calls :func:`tensorrt.build`; gives what it asks of its child."""
-    requests: list[BuildRequest] = []
-    monkeypatch.setattr(tensorrt, "tensorrt_library", lambda: Path(PLUGINS))
-    monkeypatch.setattr(
-        tensorrt, "build_in_child", lambda request, progress: requests.append(request)
-    )
+    """Return the request for an engine, as :meth:`Library.build` makes it."""
+    monkeypatch.setattr(tensorrt_module, "tensorrt_library", lambda: Path(PLUGINS))
 
-    def ask(**named: Any) -> BuildRequest:
-        arguments = {"compute_capability": "8.9", "profiles": profiles(), **named}
-        tensorrt.build(tmp_path / "m.onnx", tmp_path / "e", **arguments)
-        return requests[-1]
+    def ask(compute_capability: str = "8.9", device: int | None = None) -> BuildRequest:
+        engine = engine_for(compute_capability)
+        return TENSORRT.request(tmp_path / "m.onnx", tmp_path / "e", engine, device)
 
     return ask
 
@@ -174,9 +176,11 @@ def test_the_gpu_that_is_built_on(
     device: int | None,
     index: int,
 ) -> None:
-    options = asked(device=device).options
-    assert options == {"plugins": PLUGINS, "hardware_compatibility": "none", "device": index}
-    assert here(replace(request_, options=options)).gpu == NAMES[index]
+    found = asked(device=device)
+    assert found.plugins == (PLUGINS,)
+    assert found.hardware_compatibility == "none"
+    assert found.device == index
+    assert here(replace(request_, device=found.device)).gpu == NAMES[index]
     assert library.cuda.current == index
 
 
@@ -220,7 +224,7 @@ def test_timings_are_of_one_gpu_and_one_version(
     library: FakeBuilderLibrary, request_: BuildRequest, tmp_path: Path
 ) -> None:
     here(request_)
-    here(replace(request_, options={**request_.options, "device": 2}))
+    here(replace(request_, device=2))
     library.__version__ = "11.1/a"
     here(request_)
     found = sorted((tmp_path / "cache" / "tensorrt").iterdir())
@@ -260,5 +264,5 @@ def test_timings_that_cannot_be_kept_fail_no_build(
 def test_tensorrt_is_not_installed_here() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("TensorRT is installed")
-    assert tensorrt.available() is not None
-    assert "pip install 'mbert[tensorrt]'" in str(tensorrt.available())
+    assert TENSORRT.unavailable() is not None
+    assert "pip install 'mbert[tensorrt]'" in str(TENSORRT.unavailable())

@@ -1,4 +1,4 @@
-"""Engines that were not part of their bundle: built when it is first loaded, kept for later."""
+"""The engine cache: an engine that a bundle lacks is built at its first load and kept."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from pathlib import Path
 
 from mbert.errors import BackendError
 
-from ..bundle import Bundle, file_sha256
-from ..cache import cache_folder
-from ..manifest import MANIFEST, Engine
+from ...bundle import Bundle, file_sha256
+from ...cache import cache_folder
+from ...manifest import MANIFEST, Engine
 
 _log = logging.getLogger("mbert")
 
 
 def engine_key(bundle: Bundle, engine: Engine, builder: str, gpu: str | None) -> str:
-    """Name everything that an engine depends on: the bundle, who builds it, and for which GPU.
+    """Hash everything that an engine depends on: the bundle, the builder and the GPU.
 
-    ``gpu`` is the name of the GPU that it is built on; None where none is needed.
+    Args:
+        bundle: an opened bundle.
+        engine: its manifest's entry.
+        builder: library and version, "tensorrt-rtx 1.7.1.116".
+        gpu: name of the GPU that it is built on; None if no GPU is needed.
     """
     parts = {
-        "bundle": file_sha256(bundle.folder / MANIFEST),  # which has the hash of each file
+        "bundle": file_sha256(bundle.folder / MANIFEST),  # it contains the hash of each file
         "builder": builder,
         "compute capability": engine.compute_capability,
         "gpu": gpu,
@@ -39,19 +43,19 @@ def engine_key(bundle: Bundle, engine: Engine, builder: str, gpu: str | None) ->
 def cached_engine(
     key: str, build: Callable[[Path], object], what: str, temporary: ExitStack
 ) -> Path:
-    """Return the engine of this key, built if it is not there.
+    """Return the file of an engine; build it unless it is in the cache.
 
-    Of several processes that want it at once, one builds and the others wait. Where nothing can be
-    kept, it is built into a folder that ``temporary`` removes.
+    One process builds while others wait. Without a cache folder that can be written, the engine is
+    built into a folder that ``temporary`` removes.
 
     Args:
         key: see :func:`engine_key`.
-        build: writes the engine to the path that it is given, whole or not at all.
+        build: writes the engine to a path, whole or not at all.
         what: names the engine in messages.
         temporary: closed when the file is not needed any more.
 
     Raises:
-        BackendError: whatever ``build`` raises.
+        BackendError: raised by ``build``, or the lock cannot be opened.
     """
     folder = _folder()
     if folder is None:
@@ -77,7 +81,7 @@ def cached_engine(
 
 
 def runtime_cache_file(key: str) -> Path | None:
-    """Where to keep what is compiled while the engine of this key runs; None for nowhere."""
+    """Return the file that keeps kernels compiled while an engine runs; None without a cache."""
     folder = _folder()
     return folder and folder / f"{key}.runtime"
 
@@ -97,7 +101,7 @@ def _folder() -> Path | None:
 
 @contextmanager
 def _locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock that the system takes back should the process die."""
+    """Hold a lock that the system releases if the process dies."""
     try:
         file = path.open("a")
     except OSError as error:
@@ -110,6 +114,6 @@ def _locked(path: Path, what: str) -> Iterator[None]:
                 _log.warning("Another process is building %s; waiting for it.", what)
                 fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            # A file system without locks: two may build, and either's rename is whole.
+            # The file system has no locks: two may build, and each rename is atomic.
             _log.debug("no lock on %s: %s", path, error)
         yield

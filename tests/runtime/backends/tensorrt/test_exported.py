@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mbert
-from mbert.runtime.backends.tensorrt_api import Library
+from mbert.runtime.backends.tensorrt import Library
 from mbert.runtime.manifest import Manifest
 from support.checkpoints import make_checkpoint
 from support.fake_cuda import FakeCuda

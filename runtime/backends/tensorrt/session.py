@@ -1,40 +1,74 @@
-"""Running an engine of TensorRT or TensorRT-RTX."""
+"""Run an engine of TensorRT or TensorRT-RTX."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
-from ..calls import Call, compute
-from ..manifest import Engine, Manifest, TensorSpec
-from .buffers import Slot, as_float32, capacity, host_dtype, lay_out, span
-from .cuda import Stream
-from .recent import Recent
-from .tensorrt_api import Contexts, Library, Log
+from ...calls import Call, compute
+from ...manifest import Engine, Manifest, TensorSpec
+from ..cuda import Stream
+from ..dtypes import as_float32, host_dtype
+from .api import Library, Log
+from .buffers import Slot, capacity, lay_out, span
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 _log = logging.getLogger("mbert")
 
-# Sizes whose execution contexts are kept, and the graphs of those met again. The memory for
-# activations is shared by all of them.
+# Sizes of calls whose execution context, and CUDA graph if they recur, is kept. All share the
+# memory for activations.
 _SIZES = 64
+
+
+class LRUCache(Generic[Key, Value]):
+    """Keeps up to ``capacity`` values, dropping the least recently used; not thread-safe."""
+
+    def __init__(self, capacity: int, drop: Callable[[Value], None]) -> None:
+        """``drop`` is called with each value that leaves."""
+        self._capacity = capacity
+        self._drop = drop
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self._values)
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """Return the value of ``key``; make it if it is not there."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        # Dropped first, so that the new value can use the memory.
+        while len(self._values) >= self._capacity:
+            self._drop(self._values.popitem(last=False)[1])
+        self._values[key] = make()
+        return self._values[key]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        while self._values:
+            self._drop(self._values.popitem()[1])
 
 
 @dataclass
 class _Prepared:
     """Everything that calls of the same sizes share.
 
-    A context of their own: what a captured graph reads from it must stay as it was.
+    Each size has its own context: a captured graph reads from it, so it must not change.
     """
 
     context: Any
@@ -48,35 +82,34 @@ class _Prepared:
 class TensorRTSession:
     """A loaded engine. :meth:`run` may be called from several threads; calls run one by one.
 
-    Memory for the inputs, activations and outputs of the largest call of any profile is taken at
-    loading. Calls of the same sizes share an execution context and, from the second one on, a CUDA
-    graph: what these take comes on top, for up to 64 sizes at a time.
+    Loading allocates the inputs, activations and outputs of the largest call of any profile. Calls
+    of the same sizes share an execution context and, from the second call, a CUDA graph: their
+    memory comes on top, for up to 64 sizes at a time.
     """
 
     def __init__(
         self,
         library: Library,
-        trt: Any,
         manifest: Manifest,
         engine: Engine,
         path: Path,
         stream: Stream,
-        contexts: Contexts,
+        runtime_cache: Path | None = None,
     ) -> None:
         """Load the engine.
 
         Args:
             library: the one that built the engine.
-            trt: its module.
-            manifest: inputs and outputs of the bundle.
-            engine: what the bundle says about the engine.
-            path: the engine's file, not needed any more afterwards.
-            stream: on the device that it is to run on; closed with the session, once there is one.
-            contexts: gives what makes execution contexts that are handed their memory.
+            manifest: of the bundle; its inputs and outputs.
+            engine: the manifest's entry for the engine.
+            path: the engine's file; it may be removed afterwards.
+            stream: of the device to run on; the session closes it once loading has succeeded.
+            runtime_cache: the file that keeps kernels compiled while running; None: nowhere.
 
         Raises:
-            BackendError: an engine that the library refuses, or too little memory.
+            BackendError: the library refuses the engine, or the GPU has too little memory.
         """
+        trt = library.load()
         self._engine = engine
         self._inputs = manifest.inputs
         self._outputs = manifest.outputs
@@ -84,8 +117,8 @@ class TensorRTSession:
         self._stream = stream
         self._lock = threading.Lock()
         self._open = True
-        self._log = Log(trt, library.attention, _log.warning)
-        self._cuda_engine = library.deserialize(trt, self._log, _read(path))
+        self._log = Log(library, _log.warning)
+        self._cuda_engine = library.deserialize(self._log, _read(path))
         if self._cuda_engine is None:
             raise BackendError(
                 f"{library.title} {trt.__version__} cannot load the engine {path}: "
@@ -98,8 +131,8 @@ class TensorRTSession:
         # Closed in the reverse order: graphs and contexts go before the memory that they use.
         owned = ExitStack()
         owned.callback(stream.close)
-        self._new_context = contexts(self._cuda_engine, owned)
-        self._prepared: Recent[tuple[Any, ...], _Prepared] = Recent(_SIZES, _dropper(stream))
+        self._new_context = library.contexts(self._cuda_engine, runtime_cache, owned)
+        self._prepared: LRUCache[tuple[Any, ...], _Prepared] = LRUCache(_SIZES, _dropper(stream))
         owned.callback(self._prepared.clear)
         self._finalizer = weakref.finalize(self, owned.close)
         _log.debug("loaded %s on %s", path, stream.device)
@@ -127,12 +160,12 @@ class TensorRTSession:
         return (*self._inputs, *self._outputs)
 
     def _run(self, call: Call) -> list[NDArray[np.float32]]:
-        """Run one call; give the rows that count, which may be views of the staging buffer."""
+        """Run one call; return its real rows, which may be views of the staging buffer."""
         key = (call.profile, *sorted(call.sizes.items()))
         prepared = self._prepared.get(key, lambda: self._prepare(call))
         for name, slot in prepared.inputs.items():
             slot.of(self._host_inputs)[...] = call.feeds[name]
-        # Most sizes are met once; and a first run sets up what a capture must not.
+        # Most sizes occur once; and the first run does set-up that a capture must not contain.
         if prepared.met and prepared.capturable and prepared.graph is None:
             prepared.graph = self._stream.capture(lambda: self._issue(prepared))
             prepared.capturable = prepared.graph is not None
@@ -160,14 +193,18 @@ class TensorRTSession:
             lay_out(self._inputs, self._dtypes, call.sizes),
             lay_out(self._outputs, self._dtypes, call.sizes),
         )
-        done = context.set_optimization_profile_async(call.profile, self._stream.handle)
+        succeeded = context.set_optimization_profile_async(call.profile, self._stream.handle)
         context.set_device_memory(self._activations, self._cuda_engine.device_memory_size_v2)
         for name, slot in prepared.inputs.items():
-            done = done and context.set_input_shape(name, slot.shape)
-            done = done and context.set_tensor_address(name, self._device_inputs + slot.offset)
+            succeeded = succeeded and context.set_input_shape(name, slot.shape)
+            succeeded = succeeded and context.set_tensor_address(
+                name, self._device_inputs + slot.offset
+            )
         for name, slot in prepared.outputs.items():
-            done = done and context.set_tensor_address(name, self._device_outputs + slot.offset)
-        if not done:
+            succeeded = succeeded and context.set_tensor_address(
+                name, self._device_outputs + slot.offset
+            )
+        if not succeeded:
             raise self._failed(f"take the sizes {call.sizes}")
         for name, slot in prepared.outputs.items():
             shape = tuple(context.get_tensor_shape(name))
@@ -179,7 +216,7 @@ class TensorRTSession:
         return prepared
 
     def _issue(self, prepared: _Prepared) -> None:
-        """Put a whole call into the stream: one copy in, the layers, one copy out."""
+        """Enqueue a whole call: one copy in, the layers, one copy out."""
         used = span(prepared.inputs)
         self._stream.upload(self._device_inputs, self._host_inputs[:used])
         if not prepared.context.execute_async_v3(self._stream.handle):
@@ -198,7 +235,7 @@ class TensorRTSession:
         self._host_outputs = self._stream.allocate_host(outputs)
 
     def _check_signature(self, trt: Any, path: Path) -> None:
-        """The engine is the one that the manifest describes."""
+        """Raise unless the engine has the signature and the profiles of the manifest."""
         expected = {spec.name: spec.dtype for spec in self._tensors}
         found = _dtypes(trt, self._cuda_engine)
         profiles = self._cuda_engine.num_optimization_profiles
@@ -230,7 +267,7 @@ def _read(path: Path) -> bytes:
 
 
 def _dtypes(trt: Any, engine: Any) -> dict[str, str]:
-    """Types of the engine's inputs and outputs, as manifests name them; others by their own."""
+    """Return the types of inputs and outputs by manifest name; other types by the library's."""
     known = {
         trt.DataType.INT32: "int32",
         trt.DataType.BOOL: "bool",

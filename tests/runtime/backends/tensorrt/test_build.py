@@ -18,11 +18,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from mbert.errors import BackendError
-from mbert.runtime.backends import build_process, cuda, tensorrt_rtx
-from mbert.runtime.backends.build_process import BuildReport, BuildRequest, build_in_child
-from mbert.runtime.backends.tensorrt_api import count_layers
-from mbert.runtime.backends.tensorrt_session import TensorRTSession
-from mbert.runtime.manifest import Limits, Profile
+from mbert.runtime.backends import cuda
+from mbert.runtime.backends.tensorrt import TENSORRT_RTX, build_process
+from mbert.runtime.backends.tensorrt.api import count_layers
+from mbert.runtime.backends.tensorrt.build_process import (
+    BuildReport,
+    BuildRequest,
+    Progress,
+    build_in_child,
+)
+from mbert.runtime.backends.tensorrt.session import TensorRTSession
+from mbert.runtime.manifest import Engine, Limits, Profile
 from mbert.runtime.profiles import profiles_for
 from support.exports import listed, read_only
 from support.gpu_bundles import make_manifest
@@ -71,9 +77,15 @@ def graph(tmp_path: Path) -> Path:
     return write_graph(tmp_path / "model.onnx")
 
 
-def build(model: Path, engine: Path, capability: str = "8.9", **named: Any) -> BuildReport:
-    arguments = {"profiles": PROFILES, **named}
-    return tensorrt_rtx.build(model, engine, compute_capability=capability, **arguments)
+def build(
+    model: Path,
+    path: Path,
+    capability: str = "8.9",
+    profiles: tuple[Profile, ...] = PROFILES,
+    progress: Progress | None = None,
+) -> BuildReport:
+    engine = Engine(None, capability, None, profiles)
+    return TENSORRT_RTX.build(model, path, engine, progress)
 
 
 # ---- what is built
@@ -113,10 +125,10 @@ def test_an_engine_replaces_an_older_one(graph: Path, tmp_path: Path) -> None:
 
 def test_supported_capabilities() -> None:
     known = {
-        c for c in ("7.0", "7.5", "8.6", "8.9", "9.0", "10.0", "12.0") if tensorrt_rtx.supports(c)
+        c for c in ("7.0", "7.5", "8.6", "8.9", "9.0", "10.0", "12.0") if TENSORRT_RTX.supports(c)
     }
     assert known == {"7.5", "8.6", "8.9", "12.0"}
-    assert tensorrt_rtx.available() is None
+    assert TENSORRT_RTX.unavailable() is None
 
 
 def test_warnings_reach_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,11 +202,11 @@ def test_a_precision_that_it_has_no_kernels_for(tmp_path: Path) -> None:
 def test_profiles_that_make_no_sense(
     graph: Path, ranges: dict[str, tuple[int, int, int]], message: str
 ) -> None:
-    refused(graph, message, profiles=[Profile("p", ranges)])
+    refused(graph, message, profiles=(Profile("p", ranges),))
 
 
 def test_no_profiles(graph: Path) -> None:
-    refused(graph, "TensorRT-RTX 1.* cannot build", profiles=[])
+    refused(graph, "TensorRT-RTX 1.* cannot build", profiles=())
 
 
 def test_a_folder_that_is_not_there(graph: Path, tmp_path: Path) -> None:
@@ -255,7 +267,7 @@ def test_a_builder_that_cannot_be_started(
     def fail(*arguments: Any, **named: Any) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(f"mbert.runtime.backends.build_process.{function}", fail)
+    monkeypatch.setattr(f"mbert.runtime.backends.tensorrt.build_process.{function}", fail)
     before = listed(Path("/proc/self/fd"))
     refused(graph, f"builds the engine cannot be started: {os.strerror(code)}")
     assert listed(Path("/proc/self/fd")) == before
@@ -277,7 +289,7 @@ def test_the_builder_imports_what_its_parent_would(
     (tmp_path / "first" / "tensorrt_rtx.py").write_text("raise ImportError('the first of all')")
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     monkeypatch.syspath_prepend(tmp_path / "first")
-    request = BuildRequest("tensorrt_rtx", str(graph), str(tmp_path / "e"), "8.9", PROFILES, {})
+    request = BuildRequest("tensorrt-rtx", str(graph), str(tmp_path / "e"), "8.9", PROFILES)
     with pytest.raises(BackendError, match="the first of all"):
         build_in_child(request, None)
 
@@ -304,7 +316,8 @@ def test_layers_are_counted_for_each_profile() -> None:
         "Name: copy [profile 3]",
         "Name: attention_1, Inputs: [x [profile 3]]",
     ]
-    pattern = tensorrt_rtx.LIBRARY.attention
+    pattern = TENSORRT_RTX.attention
+    assert pattern is not None
     assert count_layers(lines, pattern) == [0, 0, 0, 0]
     assert count_layers(lines, re.compile("^Name: attention")) == [2, 0, 0, 1]
     assert count_layers([], pattern) == [0]
@@ -314,13 +327,10 @@ def test_layers_are_counted_for_each_profile() -> None:
 
 
 def load(engine: Path) -> None:
-    trt = tensorrt_rtx.LIBRARY.load()
     manifest = make_manifest()
     assert manifest.engine is not None
-    stream: Any = None  # it does not come so far
-    contexts = tensorrt_rtx.contexts(trt, None)
-    library = tensorrt_rtx.LIBRARY
-    TensorRTSession(library, trt, manifest, manifest.engine, engine, stream, contexts)
+    stream: Any = None  # loading fails before it is used
+    TensorRTSession(TENSORRT_RTX, manifest, manifest.engine, engine, stream)
 
 
 def test_without_a_driver_a_real_engine_is_refused_in_words(graph: Path, tmp_path: Path) -> None:

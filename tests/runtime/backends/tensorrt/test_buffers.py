@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbert.runtime.backends.buffers import as_float32, capacity, lay_out, span
-from mbert.runtime.backends.recent import Recent
+from mbert.runtime.backends.dtypes import as_float32
+from mbert.runtime.backends.tensorrt.buffers import capacity, lay_out, span
+from mbert.runtime.backends.tensorrt.session import LRUCache
 from mbert.runtime.manifest import Profile, TensorSpec
 
 SPECS = (
@@ -69,27 +70,27 @@ def test_bits_of_bfloat16_become_float32() -> None:
     assert np.signbit(found[1])
 
 
-# ---- what was used recently
+# ---- execution contexts by size
 
 
 def test_the_least_recently_used_goes_first() -> None:
     dropped: list[str] = []
-    recent: Recent[int, str] = Recent(2, dropped.append)
-    assert recent.get(1, lambda: "one") == "one"
-    assert recent.get(2, lambda: "two") == "two"
-    assert recent.get(1, lambda: "made again") == "one"
-    assert recent.get(3, lambda: "three") == "three"
+    cache: LRUCache[int, str] = LRUCache(2, dropped.append)
+    assert cache.get(1, lambda: "one") == "one"
+    assert cache.get(2, lambda: "two") == "two"
+    assert cache.get(1, lambda: "made again") == "one"
+    assert cache.get(3, lambda: "three") == "three"
     assert dropped == ["two"]
-    assert len(recent) == 2
-    recent.clear()
+    assert len(cache) == 2
+    cache.clear()
     assert sorted(dropped) == ["one", "three", "two"]
-    assert len(recent) == 0
-    assert recent.get(1, lambda: "made again") == "made again"
+    assert len(cache) == 0
+    assert cache.get(1, lambda: "made again") == "made again"
 
 
 def test_what_cannot_be_made_is_not_kept() -> None:
-    recent: Recent[int, float] = Recent(2, lambda value: None)
+    cache: LRUCache[int, float] = LRUCache(2, lambda value: None)
     with pytest.raises(ZeroDivisionError):
-        recent.get(1, lambda: 1 / 0)
-    assert len(recent) == 0
-    assert recent.get(1, lambda: 2.0) == 2.0
+        cache.get(1, lambda: 1 / 0)
+    assert len(cache) == 0
+    assert cache.get(1, lambda: 2.0) == 2.0
