@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer import modules
 import mbert
 from mbert.errors import ExportError
 from mbert.runtime import Manifest
-from mbert.runtime.backends.build_process import BuildReport
+from mbert.runtime.backends.tensorrt.build_process import BuildReport
 from mbert.runtime.backends.cuda import Device
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.bundle import Bundle, open_bundle
