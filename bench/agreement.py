@@ -88,7 +88,12 @@ def compare(reference: Outputs, other: Outputs, workload: str, exact: bool) -> A
 
 
 def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    return float(np.dot(a, b) / math.sqrt(float(np.dot(a, a)) * float(np.dot(b, b))))
+    """Return the cosine of two float32 vectors, in [-1, 1] or NaN.
+
+    Sums are of float64: in float32, vectors that are nearly equal may exceed 1.
+    """
+    aa, bb, ab = (np.einsum("i,i->", x, y, dtype=np.float64) for x, y in ((a, a), (b, b), (a, b)))
+    return float(np.clip(ab / math.sqrt(aa * bb), -1, 1))
 
 
 def _shown(shapes: Sequence[Sequence[int]]) -> str:

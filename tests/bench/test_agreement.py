@@ -32,7 +32,16 @@ def test_rounding_passes(tmp_path: Path, values: list[np.ndarray]) -> None:
     assert found.reference == "a"
     assert found.largest_value == 8.0
     assert found.max_abs_error == pytest.approx(0.004, rel=1e-3)
-    assert 1 - 1e-6 < found.cosine <= 1 + 1e-6
+    assert 1 - 1e-6 < found.cosine <= 1
+
+
+@pytest.mark.parametrize("size", [7, 513, 10_000])
+def test_a_cosine_never_exceeds_one(tmp_path: Path, size: int) -> None:
+    generator = np.random.default_rng(size)
+    for scale in (1e-3, 1.0, 1e3):
+        same = [scale * generator.standard_normal((size, 4))]
+        one, two = written(tmp_path, "a", same), written(tmp_path, "b", same)
+        assert 1 - 1e-12 < compare(one, two, "W", exact=False).cosine <= 1
 
 
 @pytest.mark.parametrize("wrong", [0.02, -0.02, np.nan, np.inf])

@@ -113,11 +113,13 @@ def test_table_json_and_plot(
                 continue
             assert found["compared_with"] == found["agreement"]["reference"] == "mbert"
             assert found["ratio"]["low"] <= found["ratio"]["high"]
-            if PEERS[name].precision == "fp32":
-                agreement = found["agreement"]
+            agreement = found["agreement"]
+            # OpenVINO computes bfloat16 in float32 where the processor lacks it, and says so.
+            widened = name == "openvino-bf16" and versions[name]["precision"] == "f32"
+            if PEERS[name].precision == "fp32" or widened:
                 assert agreement["max_abs_error"] <= 1e-4 * agreement["largest_value"]
             else:
-                assert 0.98 < found["agreement"]["cosine"] < 1 - 1e-9
+                assert 0.98 < agreement["cosine"] < 1 - 1e-9
         assert entry["results"].keys() == {"mbert", *PEERS}
         assert entry["failures"] == {}
     lengths = WORKLOADS["W2s"].lengths
