@@ -175,7 +175,9 @@ def _checkpoint_folder(checkpoint: str | None, manifest: Manifest, bundle: Path)
             f"--against needs --checkpoint: the folder of {source}, from which {bundle} was "
             "exported."
         )
-    from mbert.model import open_checkpoint  # imports torch: only where the hub is asked
+    from mbert.export.checkpoint import (
+        open_checkpoint,  # imports torch: only where the hub is asked
+    )
 
     return open_checkpoint(checkpoint or str(source), None if checkpoint else revision).folder
 

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mbert.errors import MbertError
-from mbert.model import DEFAULT_CHECKPOINT, TASKS
 from mbert.runtime.inspection import summary
 from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS, Manifest
 from mbert.steps import Steps
 
+from .checkpoint import DEFAULT_CHECKPOINT
 from .pipeline import convert
 from .targets import TARGETS
+from .tasks import TASKS
 
 
 @click.command()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mbert.errors import ExportError
-from mbert.model import ModelConfig
+from mbert.model.families.modernbert_config import ModelConfig
 from mbert.runtime.backends.tensorrt import LIBRARIES
 from mbert.runtime.backends.tensorrt.build_process import Progress
 from mbert.runtime.bundle import MODEL

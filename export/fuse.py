@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mbert.model.config import ModelConfig
-from mbert.model.encoder import Encoder, Layer
-from mbert.model.fused import FusedLayer, RoundedEmbedding
-from mbert.model.heads import FillMask
-from mbert.model.linear import PANEL_OUTPUTS, FusedLinear, float_linear, interleave
+from mbert.model.families.modernbert import Encoder, Layer
+from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.families.modernbert_fused import FusedLayer, RoundedEmbedding
+from mbert.model.heads.prediction_heads import FillMask
+from mbert.model.operators.linear import PANEL_OUTPUTS, FusedLinear, float_linear, interleave
 
 from .precision import DTYPES, cast
 

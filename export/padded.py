@@ -16,7 +16,7 @@ import onnxscript.optimizer
 from onnx_ir import DataType
 
 from mbert.errors import ExportError
-from mbert.model.ops import POOLING_MODES
+from mbert.model.operators.pooling import POOLING_MODES
 from mbert.runtime.profiles import round_up
 
 from .operators import DOMAIN, function_body, padded_functions

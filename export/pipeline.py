@@ -13,10 +13,8 @@ from torch import nn
 
 from mbert import __version__
 from mbert.errors import ExportError
-from mbert.model import DEFAULT_CHECKPOINT, TASKS, Checkpoint, ModelConfig, open_checkpoint
-from mbert.model.metadata import check_question_first, license_of, pooling_of
-from mbert.model.reranker import labels_of, reranking_settings
-from mbert.model.sentence import longest_sequence, sentence_settings
+from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.heads.modular_classification import labels_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import (
@@ -29,16 +27,22 @@ from mbert.runtime.manifest import (
 )
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
+from .checkpoint import DEFAULT_CHECKPOINT, Checkpoint, open_checkpoint
+from .checkpoint.embedding_settings import longest_sequence, pooling_of, sentence_settings
+from .checkpoint.model_card import license_of
+from .checkpoint.multi_vector_settings import resolve
+from .checkpoint.reranking_settings import reranking_settings
+from .checkpoint.special_tokens import special_token_ids
+from .checkpoint.tokenizer import check_question_first, complete_tokenizer
 from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
 from .fuse import fuse, unfit_size
 from .graph import write_graph
 from .inputs import extra_inputs
-from .late_interaction import resolve
 from .precision import against_float16, calibrate, cast
 from .reduce import REDUCED_ON_CPU, reduction
 from .sample import Sample, read_sample
-from .tokenizer import complete_tokenizer, special_tokens
+from .tasks import TASKS, default_task, load_model
 from .verify import (
     Reduce,
     Reference,
@@ -96,7 +100,7 @@ def convert(
             the CPU, on a GPU fp16 where the activations fit and else bf16.
         hardware_compatibility: of TensorRT's engine: "none", "same-compute-capability" or
             "ampere-plus" (any GPU of compute capability 8.0 or newer), which may cost speed.
-        task: one of :data:`mbert.model.TASKS`; None: what the checkpoint was saved for.
+        task: one of :data:`mbert.export.tasks.TASKS`; None: what the checkpoint was saved for.
         max_tokens: of one call; None: 16,384 on the CPU, 8,192 on a GPU, or one longest sequence.
         max_sequence_length: in tokens; None: what the checkpoint was trained for, or where a
             sentence-transformers folder says that texts are cut.
@@ -133,17 +137,17 @@ def convert(
         say(reason)
     with step("read the checkpoint"):
         source = open_checkpoint(os.fspath(checkpoint), revision)
-        chosen = task or source.default_task
+        chosen = task or default_task(source)
         if chosen not in TASKS:
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
         _check_head_dim(source.config.head_dim, choice)
         limits = _limits(source, chosen, choice, max_tokens, max_sequence_length)
-        token_ids = special_tokens(source)
+        token_ids = special_token_ids(source.folder, source.config.vocab_size)
         if chosen == "question-answering":
             check_question_first(source.folder)
         of_task = _of_task(source, chosen)
         onnxruntime_library()  # a missing library is found now, not after minutes
-        model = source.load_model(chosen)
+        model = load_model(source, chosen)
         _check_inputs(model, choice)
     record_of_calibration: dict[str, Any] | None = None
     settled = "fp32"

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbert.model.chain import Step
-from mbert.model.encoder import Attention, Layer
+from mbert.model.families.modernbert import Attention, Layer
+from mbert.model.heads.sentence_modules import Step
 
 from .hooks import hooked
 from .inputs import make_batch

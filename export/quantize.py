@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbert.model.config import ModelConfig
-from mbert.model.encoder import Layer
-from mbert.model.fused import FusedLayer
-from mbert.model.linear import interleave
-from mbert.model.quantized import (
+from mbert.model.families.modernbert import Layer
+from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.families.modernbert_fused import FusedLayer
+from mbert.model.operators.linear import interleave
+from mbert.model.operators.quantized_linear import (
     QuantizedEmbedding,
     QuantizedWeight,
     quantize_rows,

@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from mbert.errors import ExportError
-from mbert.model.config import ModelConfig
+from mbert.model.families.modernbert_config import ModelConfig
 
 from .fuse import fuse, unfit_size
 from .quantize import quantize, sample_activations

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-# Importing the modules registers the operators with PyTorch.
-import mbert.model.quantized  # noqa: F401
-from mbert.model.linear import ACTIVATION_CODES
-from mbert.model.ops import POOLING_MODES
+# Importing the package registers the operators with PyTorch.
+import mbert.model.operators  # noqa: F401
+from mbert.model.operators.linear import ACTIVATION_CODES
+from mbert.model.operators.pooling import POOLING_MODES
 from mbert.runtime.manifest import OUTPUTS, TensorSpec
 
 from .inputs import SYMBOLS, make_batch

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mbert.errors import BackendError, CheckpointError, ExportError
-from mbert.model import ModelConfig
+from mbert.model.families.modernbert_config import ModelConfig
 from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.bundle import MODEL, Bundle

@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mbert.errors import ExportError, InputError, MbertError
-from mbert.model import Checkpoint, open_checkpoint
 from mbert.runtime.backends import open_session
 from mbert.runtime.bundle import Bundle, open_bundle
 from mbert.runtime.packing import pack
 from mbert.runtime.tokenization import Tokenizer
 from mbert.steps import Steps
 
+from .checkpoint import Checkpoint, open_checkpoint
 from .inputs import make_batch
 from .pipeline import Progress, shape_of
 from .reduce import reduction
 from .sample import read_lines, read_sample
+from .tasks import load_model
 from .verify import (
     FACTORS,
     LEAST_COSINE,
@@ -203,11 +204,11 @@ def _batches(
     """Packed batches, each with the model afresh: a reference changes its precision."""
     manifest = bundle.manifest
     if sequences is None:
-        model = source.load_model(manifest.task)
+        model = load_model(source, manifest.task)
         yield model, awkward_batch(model, source.config, manifest.limits.max_sequence_length)
         return
     for batch in pack(sequences, _TOKENS, manifest.limits.max_sequences):
-        model = source.load_model(manifest.task)
+        model = load_model(source, manifest.task)
         lengths = np.diff(batch.cu_seqlens).tolist()
         vocab_size = source.config.vocab_size
         inputs = make_batch(model, lengths, vocab_size, np.random.default_rng(SEED))

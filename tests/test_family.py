@@ -13,8 +13,8 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 import mbert
 from mbert.export import verify as verify_module
-from mbert.model import ModelConfig
-from mbert.model.heads import FillMask
+from mbert.export.checkpoint.config_json import read_config
+from mbert.model.heads.prediction_heads import FillMask
 from support.checkpoints import SMALL, to_legacy
 from support.family import FAMILY, SIZES, TEXTS, make_member
 
@@ -34,7 +34,7 @@ def test_weights_and_layers_are_as_transformers_has_them(name: str, tmp_path: Pa
     member = {**FAMILY, **SIZES}[name]
     settings = transformers.ModernBertConfig(**{**SMALL, **member.settings_of_config})
     settings.save_pretrained(tmp_path)
-    config = ModelConfig.from_file(to_legacy(tmp_path) / "config.json")
+    config = read_config(to_legacy(tmp_path))
     with torch.device("meta"):
         oracle, model = transformers.ModernBertForMaskedLM(settings), FillMask(config)
     shapes = [

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbert.model import encoder as model
-from mbert.model.config import ModelConfig
-from mbert.model.ops import varlen_attention
+from mbert.model.families import modernbert as model
+from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.operators.attention import varlen_attention
 
 from ..predict import predict_lengths
 from ..random_checkpoint import SHAPES

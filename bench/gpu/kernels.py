@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbert.errors import BackendError
-from mbert.model.ops import POOLING_MODES
+from mbert.model.operators.pooling import POOLING_MODES
 
 # plugins/cuda/types.h, in its order.
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -39,7 +39,9 @@ class Kernels:
         window: int,
         in_workspace: bool | None = None,
     ) -> Tensor:
-        """Compute VarlenAttention; arguments as in :func:`mbert.model.ops.varlen_attention`.
+        """Compute VarlenAttention.
+
+        The arguments are those of :func:`mbert.model.operators.attention.varlen_attention`.
 
         Args:
             qkv: on the GPU, like all tensors; float32, float16 or bfloat16.
@@ -83,7 +85,7 @@ class Kernels:
         return bool(self._library.mbert_gpu_prefers_workspace(ctypes.c_int64(window)))
 
     def pooling(self, hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
-        """Compute VarlenPooling; arguments as in :func:`mbert.model.ops.varlen_pooling`."""
+        """Compute :func:`mbert.model.operators.pooling.varlen_pooling`."""
         sequences = cu_seqlens.shape[0] - 1
         pooled = hidden.new_empty(sequences, hidden.shape[1])
         self._call(

@@ -27,7 +27,7 @@ from mbert.bench.roofline import (
     tile_keys,
 )
 from mbert.export.targets import TARGETS, Figures
-from mbert.model import ModelConfig
+from mbert.model.families.modernbert_config import ModelConfig
 
 BASE = Shape.of_config(SHAPES["base"])
 # Round numbers: 100 TFLOP/s on tensor cores, 10 outside, 1,000 GB/s.

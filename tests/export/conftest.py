@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import mbert
+from mbert.export.checkpoint import open_checkpoint
+from mbert.export.tasks import load_model
 from mbert.export.trace import trace
-from mbert.model import open_checkpoint
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
@@ -82,7 +83,7 @@ def old_bundle(bundles: dict[str, Path], tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str, int], ir.Model]:
     """A tracer that traces once, for tests of what comes after it."""
-    model = open_checkpoint(checkpoint).load_model("fill-mask")
+    model = load_model(open_checkpoint(checkpoint), "fill-mask")
     once = trace(model, "fill-mask")
     return lambda model, task, opset: once
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mbert.export.operators import DOMAIN, OPERATORS, OPSET, function_bodies, function_body
-from mbert.model.ops import POOLING_MODES, varlen_attention, varlen_pooling
+from mbert.model.operators.attention import varlen_attention
+from mbert.model.operators.pooling import POOLING_MODES, varlen_pooling
 from support import oracle
 from support.cases import CASES, LONG_CASES, Case
 from support.onnx_nodes import attention_model, pooling_model, run, session

@@ -13,9 +13,10 @@ import torch
 
 import mbert
 from mbert.errors import ExportError
+from mbert.export.checkpoint import open_checkpoint
 from mbert.export.fuse import fuse
+from mbert.export.tasks import load_model
 from mbert.export.verify_bundle import verify_bundle
-from mbert.model import open_checkpoint
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
@@ -48,7 +49,7 @@ def _large_types(bundle: Path) -> set[ir.DataType]:
 def test_fused_layers_compute_the_same(config: dict[str, Any], tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "model", num_hidden_layers=3, **config)
     source = open_checkpoint(folder)
-    model = source.load_model("feature-extraction")
+    model = load_model(source, "feature-extraction")
     fused = copy.deepcopy(model)
     fuse(fused, source.config, "fp32")
     ids = torch.randint(

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mbert.errors import ExportError
+from mbert.export.checkpoint import open_checkpoint
 from mbert.export.precision import FLOAT16_LARGEST, against_float16, calibrate, cast
 from mbert.export.sample import read_sample
-from mbert.model import open_checkpoint
+from mbert.export.tasks import load_model
 from mbert.runtime.manifest import Limits
 
 LIMITS = Limits(max_tokens=1024, max_sequence_length=1024, max_sequences=8)
@@ -19,7 +20,7 @@ LIMITS = Limits(max_tokens=1024, max_sequence_length=1024, max_sequences=8)
 
 @pytest.fixture
 def model(checkpoint: Path) -> Any:
-    return open_checkpoint(checkpoint).load_model("fill-mask")
+    return load_model(open_checkpoint(checkpoint), "fill-mask")
 
 
 def measure(model: Any, checkpoint: Path | None, text: Path | None = None) -> Any:

@@ -14,9 +14,10 @@ import torch
 import mbert
 from mbert.errors import ExportError
 from mbert.export import quantize as quantize_module
+from mbert.export.checkpoint import open_checkpoint
+from mbert.export.tasks import load_model
 from mbert.export.verify_bundle import verify_bundle
-from mbert.model import open_checkpoint
-from mbert.model.quantized import QuantizedWeight
+from mbert.model.operators.quantized_linear import QuantizedWeight
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
 from support.text import add_tokenizer
 
@@ -82,7 +83,7 @@ def test_close_to_float32_and_independent_of_the_batch(bundle: Path, checkpoint:
     with mbert.load(bundle) as model:
         together = model.run(sequences)
         alone = [model.run([ids])[0] for ids in sequences]
-    exact = open_checkpoint(checkpoint).load_model("feature-extraction")
+    exact = load_model(open_checkpoint(checkpoint), "feature-extraction")
     for ids, a, b in zip(sequences, together, alone, strict=True):
         np.testing.assert_array_equal(a, b)
         offsets = torch.tensor([0, ids.size], dtype=torch.int32)
@@ -143,7 +144,7 @@ def test_smoothing_changes_nothing_but_rounding(
     monkeypatch.setattr(quantize_module, "quantized_linear", lambda weight: weight)
     monkeypatch.setattr(quantize_module, "FusedLayer", lambda *parts: taken.extend(parts))
     source = open_checkpoint(checkpoint)
-    layer = source.load_model("feature-extraction").model.layers[1]
+    layer = load_model(source, "feature-extraction").model.layers[1]
     generator = torch.Generator().manual_seed(0)
     seen = {}
     for name, module in layer.named_modules():

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import mbert
-from mbert.model import open_checkpoint
+from mbert.export.checkpoint import open_checkpoint
+from mbert.export.tasks import load_model
 from support.checkpoints import ARCHITECTURES, SMALL, make_checkpoint, to_legacy
 from support.comparison import Judgement, judge, random_sequences, side_by_side
 from support.oracle import MUTANTS
@@ -78,7 +79,7 @@ def assert_within(judgement: Judgement, results: list[Any]) -> None:
 
 def pytorch_results(checkpoint: Path, task: str, sequences: list[Any]) -> list[Any]:
     """mbert's own PyTorch model on one packed batch."""
-    model = open_checkpoint(checkpoint).load_model(task)
+    model = load_model(open_checkpoint(checkpoint), task)
     offsets = np.cumsum([0, *map(len, sequences)])
     inputs = {
         "input_ids": torch.from_numpy(np.concatenate(sequences)),

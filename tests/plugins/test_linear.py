@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from mbert.model import linear, quantized
+from mbert.model.operators import linear
+from mbert.model.operators import quantized_linear as quantized
 from support.isas import ISAS
 from support.onnx_nodes import node_model, run, session
 

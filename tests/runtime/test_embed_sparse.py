@@ -20,8 +20,9 @@ from sentence_transformers import SparseEncoder
 import mbert
 from mbert.cli import main
 from mbert.errors import InputError
-from mbert.model import open_checkpoint
-from mbert.model.sentence import sentence_settings
+from mbert.export.checkpoint import open_checkpoint
+from mbert.export.checkpoint.embedding_settings import sentence_settings
+from mbert.export.tasks import default_task, load_model
 from mbert.runtime.tasks.sparse_embedding import SparseEmbedding
 from support.checkpoints import SMALL
 from support.retrieval import PROMPTS, make_splade
@@ -32,7 +33,7 @@ TOLERANCE = 1e-4  # as users know the library's numbers, in float32
 BLOCK = 128  # of the vocabulary's 500 columns; the last one is cut
 ALL = (*TEXTS, LONG_TEXT)
 
-sparse_module: Any = importlib.import_module("mbert.model.sparse")
+sparse_module: Any = importlib.import_module("mbert.model.heads.splade")
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +170,9 @@ def test_other_poolings(pooling: dict[str, str], tmp_path: Path) -> None:
     oracle = SparseEncoder(str(folder), device="cpu")
     ids = [oracle.tokenizer(text)["input_ids"] for text in SENTENCES]
     checkpoint = open_checkpoint(folder)
-    assert checkpoint.default_task == "sparse-embedding"
+    assert default_task(checkpoint) == "sparse-embedding"
     with torch.inference_mode():
-        found = checkpoint.load_model("sparse-embedding")(
+        found = load_model(checkpoint, "sparse-embedding")(
             torch.tensor(np.concatenate(ids), dtype=torch.int32),
             torch.tensor(np.cumsum([0, *map(len, ids)]), dtype=torch.int32),
         )
@@ -182,11 +183,11 @@ def test_other_poolings(pooling: dict[str, str], tmp_path: Path) -> None:
 def test_a_fill_mask_checkpoint_needs_no_modules(folder: Path) -> None:
     """The weights are the same; the task has to be named."""
     plain = open_checkpoint(folder.parent / "checkpoint-base")
-    assert plain.default_task == "fill-mask"
+    assert default_task(plain) == "fill-mask"
     ids = torch.tensor([1, 7, 8, 2], dtype=torch.int32), torch.tensor([0, 4], dtype=torch.int32)
     with torch.inference_mode():
-        found = plain.load_model("sparse-embedding")(*ids)
-        expected = open_checkpoint(folder).load_model("sparse-embedding")(*ids)
+        found = load_model(plain, "sparse-embedding")(*ids)
+        expected = load_model(open_checkpoint(folder), "sparse-embedding")(*ids)
     assert torch.equal(found, expected)
 
 

@@ -22,8 +22,10 @@ from sentence_transformers.sentence_transformer.modules import (
 import mbert
 from mbert.cli import main
 from mbert.errors import CheckpointError, InputError
-from mbert.model import open_checkpoint
-from mbert.model.reranker import labels_of, reranking_settings
+from mbert.export.checkpoint import open_checkpoint
+from mbert.export.checkpoint.reranking_settings import reranking_settings
+from mbert.export.tasks import load_model
+from mbert.model.heads.modular_classification import labels_of
 from mbert.runtime import RankResult
 from support.checkpoints import edit_config, make_checkpoint
 from support.text import SENTENCES, add_tokenizer
@@ -277,7 +279,7 @@ def test_scores_of_tokens_are_none_of_a_sequence(modular: Path, tmp_path: Path) 
     config = {**json.loads(last.read_text()), "module_input_name": config["module_output_name"]}
     last.write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="lists nothing that makes scores of a sequence"):
-        open_checkpoint(folder).load_model("text-classification")
+        load_model(open_checkpoint(folder), "text-classification")
 
 
 # ---- what is refused

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbert.model.ops import varlen_attention
+from mbert.model.operators.attention import varlen_attention
 from support.cases import Case
 from support.oracle import attention
 

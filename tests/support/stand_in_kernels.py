@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mbert.bench.gpu.context import Context
 from mbert.errors import BackendError
-from mbert.model.ops import varlen_attention, varlen_pooling
+from mbert.model.operators.attention import varlen_attention
+from mbert.model.operators.pooling import varlen_pooling
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,9 +17,9 @@ from mbert.bench.gpu.results import Check
 from mbert.bench.random_checkpoint import SHAPES
 from mbert.bench.roofline import Shape, layer_operators
 from mbert.errors import BackendError
-from mbert.model import ModelConfig
-from mbert.model.encoder import Encoder
-from mbert.model.ops import POOLING_MODES
+from mbert.model.families.modernbert import Encoder
+from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.operators.pooling import POOLING_MODES
 from support.cases import Case
 from support.stand_in_kernels import Changed, ReferenceKernels, context
 

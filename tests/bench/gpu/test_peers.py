@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbert.bench.gpu import peers
 from mbert.bench.gpu.attention import agreement
-from mbert.model.ops import varlen_attention
+from mbert.model.operators.attention import varlen_attention
 
 LENGTHS = [130, 1, 64, 77]
 

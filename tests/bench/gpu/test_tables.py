@@ -19,7 +19,7 @@ from mbert.bench.gpu.results import Check, Findings, compare
 from mbert.bench.gpu.tables import microseconds, table
 from mbert.bench.gpu.timing import Program, Timing, time_in_turns
 from mbert.bench.random_checkpoint import SHAPES
-from mbert.model import encoder as model
+from mbert.model.families import modernbert as model
 from support.stand_in_kernels import Changed, ReferenceKernels, context
 
 CARD = {

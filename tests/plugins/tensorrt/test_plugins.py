@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from mbert.model.ops import POOLING_MODES
+from mbert.model.operators.pooling import POOLING_MODES
 from mbert.plugins import tensorrt_library
 from support.native import cmake_build
 from support.onnx_nodes import attention_model, pooling_model

@@ -1,0 +1,19 @@
+"""The model card of a checkpoint."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def license_of(folder: Path) -> str | None:
+    """The licence that the model card's front matter states."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    front_matter = re.match(r"---\r?\n(.*?)\n---", card, re.DOTALL)
+    found = front_matter and re.search(
+        r"^license:[ \t]*[\"']?([\w.-]*\w)", front_matter[1], re.MULTILINE
+    )
+    return found[1] if found else None
