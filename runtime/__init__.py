@@ -1,23 +1,35 @@
-"""From a bundle to results. Needs numpy, onnxruntime and tokenizers; never torch."""
+"""From a bundle to results. Needs numpy, onnxruntime, tokenizers and click; never torch."""
 
+from .loading import load
 from .manifest import Manifest
-from .model import Model, load
-from .tasks.classification import LabelScore
-from .tasks.fill_mask import TokenPrediction
-from .tasks.question_answering import Answer
-from .tasks.ranking import RankResult
-from .tasks.sparse_embedding import SparseEmbedding, TokenWeight
-from .tasks.token_classification import Entity
+from .model import Model
+from .tasks.classification import Classifier, LabelScore
+from .tasks.embedding import Embedder
+from .tasks.fill_mask import MaskFiller, TokenPrediction
+from .tasks.multi_vector import MultiVectorEmbedder, maxsim
+from .tasks.question_answering import Answer, QuestionAnswerer
+from .tasks.reranking import RankResult, Reranker
+from .tasks.sparse_embedding import SparseEmbedder, SparseEmbedding, TokenWeight
+from .tasks.token_classification import Entity, TokenClassifier
 
 __all__ = [
     "Answer",
+    "Classifier",
+    "Embedder",
     "Entity",
     "LabelScore",
     "Manifest",
+    "MaskFiller",
     "Model",
+    "MultiVectorEmbedder",
+    "QuestionAnswerer",
     "RankResult",
+    "Reranker",
+    "SparseEmbedder",
     "SparseEmbedding",
+    "TokenClassifier",
     "TokenPrediction",
     "TokenWeight",
     "load",
+    "maxsim",
 ]

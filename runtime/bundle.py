@@ -13,6 +13,7 @@ from mbert.errors import BundleError
 
 from .cache import cache_folder
 from .manifest import MANIFEST, FileEntry, Manifest
+from .manifest_reader import read_manifest
 from .onnx_names import external_files
 
 MODEL = "model.onnx"
@@ -49,7 +50,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """
     # Resolved once: a link that is turned to another bundle meanwhile must not mix the two.
     root = Path(path).resolve()
-    manifest = Manifest.read(root)
+    manifest = read_manifest(root)
     if MODEL not in manifest.files:
         raise BundleError(f"{root / MANIFEST} lists no {MODEL}. Export again.")
     for name, entry in manifest.files.items():

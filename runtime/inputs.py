@@ -1,48 +1,57 @@
-"""Checking what callers pass in, before any of it reaches a kernel."""
+"""Check what callers pass in, before any of it reaches a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
-from .manifest import Limits
+from .manifest import Limits, TensorSpec
 from .packing import Int32Array
 
 _Item = TypeVar("_Item")
 
 
 def as_sequence(values: Iterable[_Item], what: str) -> Sequence[_Item]:
-    """The values themselves, or a list of an iterator's: tasks go through them more than once.
+    """Return ``values``, or a list of them if they can be iterated only once.
 
     Raises:
-        InputError: nothing that gives values.
+        InputError: a mapping or a set, which have no order, or no iterable at all.
     """
-    if isinstance(values, Sequence):
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         return values
-    try:
-        source = iter(values)
-    except TypeError:
-        raise InputError(f"{what} is a {type(values).__name__}; expected a list.") from None
-    return list(source)
+    if isinstance(values, Mapping | Set | str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{what} is a {type(values).__name__}; expected a list.")
+    return list(values)
 
 
 def check_top_k(top_k: int | None, *, optional: bool = True) -> None:
-    """Refuse a number of results that is none; None, all of them, is one where ``optional``."""
+    """Check ``top_k``: a positive integer, or None (all) if ``optional``."""
     if not (optional and top_k is None):
         check_count("top_k", top_k, ", or None" * optional)
 
 
 def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> None:
-    """Refuse what is no integer from ``least`` on; ``more``: what else the caller expects."""
+    """Raise unless ``value`` is an integer >= ``least``. ``more`` is appended to the message."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]
         kind = "" if whole else "an integer of "
         raise InputError(f"{name} is {value!r}; expected {kind}at least {least}{more}.")
+
+
+def check_choice(name: str, value: object, known: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``known``.
+
+    Raises:
+        InputError: any other value.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
+    return value
 
 
 def check_sequences(
@@ -55,24 +64,24 @@ def check_sequences(
             ``[0, vocab_size)``; the message names it by its number.
     """
     if isinstance(sequences, str | bytes):
-        raise InputError("Expected a list of token id sequences, found a string; see embed().")
+        raise InputError("Expected a list of token id sequences, found a string. tokenize() makes token ids.")
     checked = []
     for i, sequence in enumerate(sequences):
         ids = _integers(sequence, f"Sequence {i}")
         if ids.size == 0:
             raise InputError(f"Sequence {i} is empty; every sequence needs at least one token.")
         check_length(ids.size, limits.max_sequence_length, f"Sequence {i}")
-        _check_ids(ids, vocab_size, f"Sequence {i}")
+        check_ids(ids, vocab_size, f"Sequence {i}")
         checked.append(ids.astype(np.int32, copy=False))
     return checked
 
 
 def check_length(length: int, longest: int, what: str) -> None:
-    """Refuse more than ``longest`` tokens."""
+    """Raise if a sequence has more than ``longest`` tokens."""
     if length > longest:
         raise InputError(
-            f"{what} has {length} tokens; the bundle takes up to {longest}. "
-            "Split it, or pass truncate=True where a method offers it."
+            f"{what} has {length} tokens; the limit is {longest}. Split it, or pass "
+            "overflow='truncate' (or 'window' where the task has windows)."
         )
 
 
@@ -94,7 +103,7 @@ def check_packed(
         )
     if offsets.size == 0 or offsets[0] != 0:
         raise InputError(
-            "cu_seqlens must hold the cumulative lengths from 0 on, one more entry than there are "
+            "cu_seqlens must hold cumulative lengths that start at 0, one entry more than "
             f"sequences; found {_shown(offsets)}."
         )
     if offsets.size - 1 > limits.max_sequences:
@@ -114,19 +123,48 @@ def check_packed(
     if lengths.size:
         i = int(lengths.argmax())
         check_length(int(lengths[i]), limits.max_sequence_length, f"Sequence {i}")
-    _check_ids(ids, vocab_size, "input_ids")
+    check_ids(ids, vocab_size, "input_ids")
     return ids.astype(np.int32, copy=False), offsets.astype(np.int32, copy=False)
 
 
-def check_rows(positions: ArrayLike, tokens: int) -> Int32Array:
-    """Turn ``mask_positions`` into int32 and check that each names one of the packed tokens."""
-    rows = _integers(positions, "mask_positions")
-    if rows.size and (rows.min() < 0 or rows.max() >= tokens):
+def check_packed_input(
+    spec: TensorSpec, value: ArrayLike, tokens: int, sequences: int, longest: int
+) -> Int32Array:
+    """Turn an optional packed input into int32 and check its shape and its values.
+
+    Args:
+        spec: the graph's input.
+        value: what the caller passed for it.
+        tokens: number of packed tokens.
+        sequences: number of packed sequences.
+        longest: the most tokens of a sequence.
+
+    Raises:
+        InputError: another shape, or a value that points outside of the packed arrays.
+    """
+    array = np.asarray(value)
+    flat = _integers(array.reshape(-1), spec.name)
+    columns = spec.shape[1:]
+    sizes = {"tokens": tokens, "sequences + 1": sequences + 1}
+    rows = sizes.get(str(spec.shape[0]), array.shape[0] if array.ndim else -1)
+    if array.shape != (rows, *columns):
         raise InputError(
-            f"mask_positions spans {rows.min()} to {rows.max()}; expected rows of the {tokens} "
-            "packed tokens."
+            f"{spec.name} has the shape {list(array.shape)}; expected {list(spec.shape)} with "
+            f"{tokens} tokens and {sequences} sequences."
         )
-    return rows.astype(np.int32, copy=False)
+    # Each column points to a row, a sequence or a position within one.
+    ends = {
+        "counted_offsets": (tokens + 1,),
+        "expansions": (sequences, longest),
+        "seen": (tokens, sequences, longest),
+    }.get(spec.name, (tokens,))
+    for column, end in zip(flat.reshape(-1, len(ends)).T, ends, strict=True):
+        if column.size and (column.min() < 0 or column.max() >= end):
+            raise InputError(
+                f"{spec.name} has values from {column.min()} to {column.max()}; expected 0 to "
+                f"{end - 1}."
+            )
+    return flat.reshape(array.shape).astype(np.int32)
 
 
 def check_floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
@@ -138,9 +176,9 @@ def check_floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     try:
         array = np.asarray(value, np.float32)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{what}: no array of numbers ({error}).") from error
+        raise InputError(f"{what} is not an array of numbers: {error}.") from error
     if not np.isfinite(array).all():
-        raise InputError(f"{what}: some of the numbers are not finite.")
+        raise InputError(f"{what} has a value that is not finite; expected finite numbers.")
     return array
 
 
@@ -148,7 +186,7 @@ def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{what} is no flat list of integers: {error}.") from error
+        raise InputError(f"{what} is not a flat list of integers: {error}.") from error
     if array.ndim == 1 and array.size == 0:
         return array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -157,11 +195,12 @@ def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
             "integers."
         )
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{what} holds {array.max()}, which is no token id or offset.")
+        raise InputError(f"{what} has {array.max()}, beyond any token id or offset.")
     return array.astype(np.int64, copy=False)  # signed: a difference of unsigned offsets wraps
 
 
-def _check_ids(ids: NDArray[np.int64], vocab_size: int, what: str) -> None:
+def check_ids(ids: NDArray[Any], vocab_size: int, what: str) -> None:
+    """Raise unless every id is in ``[0, vocab_size)``."""
     if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
         wrong = int(np.flatnonzero((ids < 0) | (ids >= vocab_size))[0])
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a bundle is, in words, and ``mbert inspect``, which prints that."""
+"""``mbert inspect``: describe a bundle."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import click
 from mbert.errors import MbertError
 
 from .bundle import open_bundle
-from .late_interaction import ROLES, LateInteraction
-from .manifest import Embedding, Engine, Manifest, Reranking, TensorSpec
+from .manifest import Engine, Manifest, TensorSpec
 
 Row = tuple[str, str]
 
@@ -25,7 +24,7 @@ _LABELS_SHOWN = 8
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest, and the size, as JSON.")
 def main(bundle: Path, as_json: bool) -> None:
-    """Print what BUNDLE is, after checking its files."""
+    """Check the files of BUNDLE and describe it."""
     try:
         manifest = open_bundle(bundle).manifest
     except MbertError as error:
@@ -41,7 +40,7 @@ def main(bundle: Path, as_json: bool) -> None:
 
 
 def summary(manifest: Manifest) -> Iterator[Row]:
-    """What was exported and how exact it is."""
+    """Yield what was exported and how exact it is."""
     record, shape, limits = manifest.verification, manifest.model, manifest.limits
     yield "task", manifest.task
     yield "target", f"{manifest.target}, {manifest.precision}, {manifest.backend}"
@@ -68,7 +67,7 @@ def summary(manifest: Manifest) -> Iterator[Row]:
 
 
 def details(manifest: Manifest) -> Iterator[Row]:
-    """What else the manifest says."""
+    """Yield the rest of the manifest."""
     limits, source, record = manifest.limits, manifest.source, manifest.verification
     yield "one call", f"up to {limits.max_tokens} tokens, {limits.max_sequences} sequences"
     for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
@@ -82,15 +81,9 @@ def details(manifest: Manifest) -> Iterator[Row]:
         yield "labels", f"{len(manifest.labels)}: {names}{more}"
     if manifest.problem_type is not None:
         yield "problem type", manifest.problem_type
-    if manifest.embedding is not None:
-        own = manifest.embedding
-        yield "vectors", f"compared by {own.similarity}{', of length 1' * own.normalized}"
-        yield from _prompts(own)
-    if manifest.reranking is not None:
-        yield "activation", manifest.reranking.activation
-        yield from _prompts(manifest.reranking)
-    if manifest.late_interaction is not None:
-        yield from _roles(manifest.late_interaction)
+    for settings in (manifest.embedding, manifest.reranking, manifest.late_interaction):
+        if settings is not None:
+            yield from settings.describe()
     if manifest.special_tokens:
         ids = (f"{role} {token_id}" for role, token_id in manifest.special_tokens.items())
         yield "special tokens", ", ".join(ids)
@@ -105,28 +98,12 @@ def details(manifest: Manifest) -> Iterator[Row]:
         yield "file", f"{name} {_megabytes(entry.size)}"
 
 
-def _roles(settings: LateInteraction) -> Iterator[Row]:
-    for role in ROLES:
-        terms = getattr(settings, role)
-        words = [f"up to {terms.length} tokens"]
-        if terms.prompt:
-            words.append(f"after the prompt {terms.prompt!r}")
-        if terms.prefix is not None:
-            words.append(f"prefix {terms.prefix}")
-        if terms.skipped:
-            words.append(f"{len(terms.skipped)} tokens skipped")
-        if role == "query" and settings.expansion is not None:
-            seen = "" if settings.expansion.attended else ", not attended to"
-            words.append(f"expanded to {settings.expansion.length}{seen}")
-        yield role, ", ".join(words)
-
-
 def _errors(
     name: str, manifest: Manifest, record: dict[str, Any], checks: dict[str, Any]
 ) -> Iterator[Row]:
-    """One row for each output of the graph, run in the way called ``name``."""
+    """Yield one row for each output of the graph; ``name`` says how it was run."""
     outputs = record.get("outputs", {})
-    if "max_abs_error" in checks:  # a record of before graphs had several outputs
+    if "max_abs_error" in checks:  # legacy record with a single output
         only = manifest.outputs[0].name
         checks, outputs = {only: checks}, {only: record}
     precision = record.get("precision", manifest.precision)
@@ -152,11 +129,6 @@ def _engine_state(engine: Engine, was_run: bool) -> str:
         f"{engine.builder} for {capability}, {len(engine.profiles)} profiles, up to "
         f"{activations:.0f} MB of activations; built, {'and run' if was_run else 'not run'}"
     )
-
-
-def _prompts(own: Embedding | Reranking) -> Iterator[Row]:
-    for name, text in own.prompts.items():
-        yield "prompt", f"{name}: {text!r}{' (default)' * (name == own.default_prompt)}"
 
 
 def _shown(spec: TensorSpec) -> str:

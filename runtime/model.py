@@ -1,573 +1,316 @@
-"""The model that users hold: a bundle, loaded, with a method for each task."""
+"""The base class of all models: a loaded bundle."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mbert.errors import InputError
 
-from .backends import open_session
-from .bundle import open_bundle
-from .inputs import as_sequence, check_count
-from .packed_model import PackedModel
-from .tasks import (
-    classification,
-    embedding,
-    fill_mask,
-    multi_vector,
-    question_answering,
-    ranking,
-    similarity,
-    sparse_embedding,
-    token_classification,
-)
+from .engine import Array, Engine
+from .inputs import as_sequence, check_count, check_packed, check_packed_input, check_sequences
+from .manifest import Manifest
+from .packing import Int32Array, TokenSequence
+from .progress import progress_bar
+from .tasks.base import Command, Operation, TaskContext
 from .tokenization import Text
 
-_SomeText = TypeVar("_SomeText", str, Text)
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_Input = TypeVar("_Input")
+_Result = TypeVar("_Result")
+
+# The most inputs that an iterator packs together.
+LOOK_AHEAD = 1024
 
 
-def load(
-    bundle: str | os.PathLike[str],
-    *,
-    threads: int | None = None,
-    device: str | None = None,
-    kernels: bool = True,
-) -> Model:
-    """Load a bundle.
+class CallOptions(TypedDict, total=False):
+    """Options of every call.
 
-    Args:
-        bundle: a folder written by ``mbert-export``.
-        threads: threads of one call of the graph; None: one for each core that this process may
-            use, a container's quota included. (Tokenizing has threads of its own: see the
-            ``tokenizers`` library's ``RAYON_NUM_THREADS``.)
-        device: None, or where to run: "cpu" for a bundle that was exported for the CPU; "cuda" or
-            "cuda:1" (the second one) for a bundle for a GPU.
-        kernels: run mbert's kernels; False, with ONNX Runtime only: the standard operators that the
-            bundle carries for each of them. That is slower and needs no library of kernels.
-
-    The target of the bundle decides what it runs on; one for a GPU never runs on a CPU instead. The
-    first load on a machine can take long where an engine is built then (the log says so).
-
-    Raises:
-        BundleError: not a bundle, of a newer format, or changed since it was exported.
-        BackendError: the backend or the GPU is missing or refuses the bundle.
-    """
-    opened = open_bundle(bundle)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; expected at least 1, or None.")
-    session = open_session(opened, threads=threads, device=device, kernels=kernels)
-    return Model(opened, session)
-
-
-class Model(PackedModel):
-    """A loaded bundle, from :func:`load`; safe to use from several threads, and a context manager.
-
-    Beside what :class:`PackedModel` does with token ids: a method for each task, on texts.
+    ``batch_tokens``: tokens of a packed batch; None: 2,048 on a CPU, the bundle's largest on a
+    GPU. ``progress``: show a progress bar on standard error if that is a terminal.
     """
 
-    def embed(
-        self,
-        texts: str | Sequence[Text],
-        *,
-        prompt: str | None = None,
-        pooling: str | None = None,
-        dimensions: int | None = None,
-        normalize: bool | None = None,
-        output: str = "float32",
-        ranges: ArrayLike | None = None,
-        calibration: ArrayLike | None = None,
-        truncate: bool = False,
-        overflow: str = "error",
-        stride: int | None = None,
-        progress: bool = False,
-    ) -> NDArray[Any]:
-        """Embed texts.
+    batch_tokens: int | None
+    progress: bool
 
-        Args:
-            texts: one text (the result is a vector) or several (one row each).
-            prompt: put in front of each text: a name of ``info.embedding.prompts``, or the text
-                itself; None: the checkpoint's default, "": nothing.
-            pooling: feature-extraction only: "cls" or "mean"; None: as the checkpoint says, mean
-                where it says nothing.
-            dimensions: how many of the first values to keep, for checkpoints that are trained so;
-                None: as the checkpoint says.
-            normalize: scale each vector to length 1, after the cut, so that a product is the
-                cosine; None: as the checkpoint does, and always for feature-extraction.
-            output: "float32"; "int8" or "uint8", the place of each value in its dimension's range;
-                "binary" or "ubinary", a bit for each dimension (docs/embeddings.md).
-            ranges: [2, dim], least and largest values, for int8 and uint8.
-            calibration: [n, dim], embeddings that span the ranges instead. With neither the ranges
-                are those of the result, which no other result can be compared with.
-            truncate: short for ``overflow="truncate"``.
-            overflow: of a text that is too long: "error"; "truncate", which cuts it; or "chunk":
-                its tokens are cut into windows, the windows are embedded, and the vectors become
-                their mean, weighted by each window's new tokens (docs/embeddings.md).
-            stride: with "chunk" alone: how many tokens a window shares with the one before; None:
-                an eighth of its own.
-            progress: show a progress bar on standard error, if that is a terminal.
 
-        Returns:
-            float32 [dim] or [n, dim]; int8 or uint8 [n, dim], or [n, ceil(dim / 8)] of bits.
+class Model:
+    """A loaded bundle: what every task has. Safe to use from several threads.
+
+    A context manager that closes the model. :func:`mbert.load` returns the subclass for the
+    bundle's task. A pickled or copied model is loaded again from its folder; see
+    :class:`mbert.runtime.engine.Engine` for what a fork does.
+    """
+
+    commands: ClassVar[tuple[Command, ...]] = ()
+
+    def __init__(
+        self, context: TaskContext, engine: Engine, reload: Callable[[], Model]
+    ) -> None:
+        """Run ``engine``; :func:`mbert.load` calls this. ``reload`` must pickle."""
+        self.context = context
+        self.engine = engine
+        self._reload = reload
+
+    @classmethod
+    def load(cls, bundle: str | os.PathLike[str], **options: Any) -> Self:
+        """Load a bundle as this class: :func:`mbert.load` with a precise type.
 
         Raises:
-            InputError: not a sentence-similarity or feature-extraction bundle; a text too long; an
-                unknown option.
+            InputError: the bundle is for another class; and as :func:`mbert.load`.
         """
-        options = embedding.settle(
-            self._runner,
-            "embed",
-            prompt=prompt,
-            pooling=pooling,
-            dimensions=dimensions,
-            normalize=normalize,
-            output=output,
-            ranges=ranges,
-            calibration=calibration,
-            truncate=truncate,
-            overflow=overflow,
-            stride=stride,
-        )
-        vectors: NDArray[Any] = _answer(
-            texts,
-            lambda several: embedding.embed(self._runner, several, options, progress=progress),
-        )
-        return vectors
+        from .loading import load
 
-    def embed_iter(
+        model = load(bundle, **options)
+        if not isinstance(model, cls):
+            task, found = model.task, type(model).__name__
+            model.close()
+            raise InputError(
+                f"{os.fspath(bundle)} is a {task} bundle, which {found} runs; expected one for "
+                f"{cls.__name__}. Export the checkpoint with another --task, or use {found}."
+            )
+        return model
+
+    @property
+    def info(self) -> Manifest:
+        """The manifest: task, shape, limits, labels, verification record."""
+        return self.context.manifest
+
+    @property
+    def task(self) -> str:
+        """The bundle's task, by Hugging Face's name."""
+        return self.info.task
+
+    @property
+    def dimension(self) -> int:
+        """Size of the last dimension of a result's array: vector, labels or vocabulary."""
+        return self.info.width
+
+    def __repr__(self) -> str:
+        """Show class, folder, task, target, precision and dimension."""
+        info = self.info
+        return (
+            f"{type(self).__name__}({str(self.context.folder)!r}, task={info.task!r}, "
+            f"target={info.target!r}, precision={info.precision!r}, dimension={self.dimension})"
+        )
+
+    def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
+        """Pickle the folder and the options: unpickling loads the bundle again."""
+        return self._reload, ()
+
+    def __enter__(self) -> Self:
+        """Return the model."""
+        return self
+
+    def __exit__(
         self,
-        texts: Iterable[Text],
-        *,
-        look_ahead: int = 1024,
-        prompt: str | None = None,
-        pooling: str | None = None,
-        dimensions: int | None = None,
-        normalize: bool | None = None,
-        output: str = "float32",
-        ranges: ArrayLike | None = None,
-        calibration: ArrayLike | None = None,
-        truncate: bool = False,
-        overflow: str = "error",
-        stride: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[NDArray[Any]]:
-        """Embed any number of texts in bounded memory, as they are asked for.
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the model."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the model; later calls that compute raise BackendError."""
+        self.engine.close()
+
+    def warm_up(self) -> None:
+        """Run once at the packed batch size, so that the first call is as fast as the rest."""
+        limits = self.info.limits
+        length = min(limits.max_sequence_length, 128)
+        count = max(1, min(self.engine.batch_tokens // length, limits.max_sequences))
+        feeds = {
+            "input_ids": np.zeros(length * count, np.int32),
+            "cu_seqlens": np.arange(count + 1, dtype=np.int32) * length,
+        }
+        if "mask_positions" in self.engine.inputs:
+            feeds["mask_positions"] = np.arange(count, dtype=np.int32)
+        self.engine.run_packed(feeds)
+
+    @overload
+    def tokenize(self, texts: str) -> Int32Array: ...
+    @overload
+    def tokenize(self, texts: Iterable[Text]) -> list[Int32Array]: ...
+    def tokenize(self, texts: str | Iterable[Text]) -> Int32Array | list[Int32Array]:
+        """Return token ids, special tokens included; texts may be of any length.
+
+        Prompts and query expansion are not part of it.
 
         Args:
-            texts: texts or pairs; taken ``look_ahead`` at a time, each time that vectors are due.
-            look_ahead: how many texts are packed together.
-            prompt: as in :meth:`embed`, and so are all the others; int8 and uint8 need ``ranges``
-                or ``calibration``.
+            texts: one text, or several texts or pairs.
 
         Returns:
-            An iterator of one vector for each text, in their order, as in :meth:`embed`.
+            For each text int32 [tokens]. For a single string, that string's.
 
         Raises:
-            InputError: as :meth:`embed` does; what is wrong with a text when the first vector of
-                the ``look_ahead`` texts that it is taken with is due.
+            InputError: a value that is no text.
+            BundleError: the checkpoint had no tokenizer.
         """
         if isinstance(texts, str):
-            raise InputError("embed_iter takes many texts; for a single one there is embed.")
+            return self.context.tokenizer.ids([texts])[0]
+        return self.context.tokenizer.ids(as_sequence(texts, "texts"))
+
+    @overload
+    def count_tokens(self, texts: str) -> int: ...
+    @overload
+    def count_tokens(self, texts: Iterable[Text]) -> list[int]: ...
+    def count_tokens(self, texts: str | Iterable[Text]) -> int | list[int]:
+        """Count the tokens of each text, as :meth:`tokenize` returns them."""
+        if isinstance(texts, str):
+            return self.tokenize(texts).size
+        return [ids.size for ids in self.tokenize(texts)]
+
+    def run(self, sequences: Iterable[ArrayLike], *, batch_tokens: int | None = None) -> list[Any]:
+        """Run id sequences, packed, and return each one's part of the graph's output.
+
+        Args:
+            sequences: a list or array of token ids each, special tokens included.
+            batch_tokens: tokens of a packed batch; None: :attr:`Engine.batch_tokens`.
+
+        Returns:
+            For each sequence an array, float32, in input order: its rows of an output by tokens
+            ([length, ...]) or by masks ([masks, vocab]), or its one row of an output by sequences.
+            With several outputs a dict of arrays by name. docs/bundle.md lists the outputs.
+
+        Raises:
+            InputError: an empty or over-long sequence, or an id outside the vocabulary.
+        """
+        checked = check_sequences(sequences, self.info.vocab_size, self.info.limits)
+        results: list[Any] = [None] * len(checked)
+        for i, rows in self.engine.run([TokenSequence(ids) for ids in checked], batch_tokens):
+            # A view would keep the whole batch's output alive.
+            results[i] = self._by_name([row.copy() for row in rows])
+        return results
+
+    def run_packed(
+        self, input_ids: ArrayLike, cu_seqlens: ArrayLike, **inputs: ArrayLike | None
+    ) -> Any:
+        """Run arrays that are packed already, in one call of the graph.
+
+        Args:
+            input_ids: integers [tokens]; rows past ``cu_seqlens[-1]`` are slack.
+            cu_seqlens: integers [sequences + 1], cumulative lengths starting at 0.
+            inputs: the graph's other inputs by name (``info.inputs``, docs/bundle.md), such as
+                ``mask_positions``, integers [masks]: rows whose logits are wanted. None or absent:
+                every mask token, no excluded prompt, no query expansion.
+
+        Returns:
+            The graph's output, float32; with several outputs a dict of arrays by name.
+
+        Raises:
+            InputError: arrays that break the contract above, or an input that the graph lacks.
+        """
+        limits = self.info.limits
+        ids, offsets = check_packed(input_ids, cu_seqlens, self.info.vocab_size, limits)
+        feeds = {"input_ids": ids, "cu_seqlens": offsets}
+        specs = {spec.name: spec for spec in self.info.inputs if spec.name not in feeds}
+        for name, value in inputs.items():
+            if name not in specs:
+                raise InputError(
+                    f"{name} is no input of this {self.task} bundle; its inputs beside input_ids "
+                    f"and cu_seqlens are {', '.join(specs) or '(none)'}."
+                )
+            if value is not None:
+                feeds[name] = check_packed_input(
+                    specs[name], value, ids.size, offsets.size - 1, limits.max_sequence_length
+                )
+        return self._by_name(self.engine.run_packed(feeds))
+
+    def apply(
+        self,
+        operation: Operation[_Input, _Result],
+        inputs: Sequence[_Input],
+        *,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+        first: int = 0,
+    ) -> Any:
+        """Run an operation on several inputs, the sequences of all packed together.
+
+        Returns:
+            What the operation's ``collect`` makes of the results, in input order.
+        """
+        groups = operation.encode(inputs, first)
+        sequences = list(itertools.chain.from_iterable(groups))
+        parts: list[Any] = [None] * len(sequences)
+        total = sum(sequence.ids.size for sequence in sequences)
+        with progress_bar(progress, total) as advance:
+            for i, rows in self.engine.run(sequences, batch_tokens):
+                parts[i] = operation.reduce(rows, sequences[i])
+                advance(sequences[i].ids.size)
+        ordered = iter(parts)
+        return operation.collect(
+            [operation.decode(list(itertools.islice(ordered, len(group)))) for group in groups]
+        )
+
+    def apply_iter(
+        self,
+        operation: Operation[_Input, _Result],
+        inputs: Iterable[_Input],
+        *,
+        look_ahead: int = LOOK_AHEAD,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """Run an operation on any number of inputs, in bounded memory.
+
+        Inputs are read in blocks, when their results are due. The first block is one input, and
+        each is twice as large as the previous one, up to ``look_ahead``: the first result comes at
+        once.
+
+        Raises:
+            InputError: ``inputs`` is one text, a mapping or a set.
+        """
+        if isinstance(inputs, str | bytes | Mapping | set) or not isinstance(inputs, Iterable):
+            raise InputError(f"Expected several inputs, found a {type(inputs).__name__}.")
         check_count("look_ahead", look_ahead)
-        options = embedding.settle(
-            self._runner,
-            "embed_iter",
-            prompt=prompt,
-            pooling=pooling,
-            dimensions=dimensions,
-            normalize=normalize,
-            output=output,
-            ranges=ranges,
-            calibration=calibration,
-            truncate=truncate,
-            overflow=overflow,
-            stride=stride,
-        )
-        return embedding.embed_iter(self._runner, texts, options, look_ahead, progress=progress)
+        return self._blocks(operation, inputs, look_ahead, batch_tokens, progress)
 
-    def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
-        """Compare embeddings, as ``info.embedding.similarity`` says or else by cosine.
-
-        Args:
-            a: [n, dim], or [dim] for one.
-            b: [m, dim], or [dim] for one.
-
-        Returns:
-            float32 [n, m], every row of ``a`` with every row of ``b``, the larger the more alike:
-            cosine, dot product, or a negative distance (euclidean, manhattan).
-
-        Raises:
-            InputError: not vectors of one width.
-        """
-        own = self.info.embedding
-        return similarity.similarity(a, b, own.similarity if own else "cosine")
-
-    @overload
-    def embed_sparse(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+    def _blocks(
         self,
-        texts: str,
-        *,
-        prompt: str | None = ...,
-        top_k: int | None = ...,
-        truncate: bool = ...,
-    ) -> sparse_embedding.SparseEmbedding: ...
-    @overload
-    def embed_sparse(
+        operation: Operation[_Input, _Result],
+        inputs: Iterable[_Input],
+        look_ahead: int,
+        batch_tokens: int | None,
+        progress: bool,
+    ) -> Iterator[Any]:
+        source = iter(inputs)
+        first, size = 0, 1
+        with progress_bar(progress, len(inputs) if isinstance(inputs, Sized) else None) as advance:
+            while block := list(itertools.islice(source, size)):
+                results = self.apply(operation, block, batch_tokens=batch_tokens, first=first)
+                advance(len(block))
+                first += len(block)
+                size = min(2 * size, look_ahead)
+                for result in results:
+                    # A view would keep the whole block alive.
+                    view = isinstance(result, np.ndarray) and result.base is not None
+                    yield result.copy() if view else result
+
+    def _apply_to_texts(
         self,
-        texts: Sequence[Text],
-        *,
-        prompt: str | None = ...,
-        top_k: int | None = ...,
-        truncate: bool = ...,
-    ) -> list[sparse_embedding.SparseEmbedding]: ...
-    def embed_sparse(
-        self,
-        texts: str | Sequence[Text],
-        *,
-        prompt: str | None = None,
-        top_k: int | None = None,
-        truncate: bool = False,
+        operation: Operation[Any, Any],
+        texts: str | Iterable[Text],
+        batch_tokens: int | None,
+        progress: bool,
     ) -> Any:
-        """Embed texts as weights of the tokens of the vocabulary (SPLADE).
+        """Return the results of several texts; for a single string, its result."""
+        if isinstance(texts, str):
+            return self.apply(operation, [texts], batch_tokens=batch_tokens)[0]
+        several = as_sequence(texts, "texts")
+        return self.apply(operation, several, batch_tokens=batch_tokens, progress=progress)
 
-        Args:
-            texts: one text or several.
-            prompt: as in :meth:`embed`.
-            top_k: keep this many weights of each, the largest; None: as many as the checkpoint's
-                ``max_active_dims`` says, or all that are not zero.
-            truncate: cut a text that is too long instead of raising.
-
-        Returns:
-            For each text its weights that are not zero, by token id. For a single string, that
-            string's. :meth:`token_weights` names the tokens.
-
-        Raises:
-            InputError: not a sparse-embedding bundle; a text too long.
-        """
-        self._runner.need("sparse-embedding", "embed_sparse")
-        return _answer(
-            texts,
-            lambda several: sparse_embedding.embed_sparse(
-                self._runner, several, prompt=prompt, top_k=top_k, truncate=truncate
-            ),
-        )
-
-    def token_weights(
-        self, embedding: sparse_embedding.SparseEmbedding, top_k: int | None = None
-    ) -> list[sparse_embedding.TokenWeight]:
-        """Name the tokens of a sparse embedding.
-
-        Args:
-            embedding: from :meth:`embed_sparse`.
-            top_k: how many; None: all.
-
-        Returns:
-            Tokens with their weights, the largest first.
-        """
-        return sparse_embedding.token_weights(self._runner, embedding, top_k)
-
-    @overload
-    def embed_multi(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self, texts: str, *, role: str, truncate: bool = ...
-    ) -> NDArray[np.float32]: ...
-    @overload
-    def embed_multi(
-        self, texts: Sequence[str], *, role: str, truncate: bool = ...
-    ) -> list[NDArray[np.float32]]: ...
-    def embed_multi(self, texts: str | Sequence[str], *, role: str, truncate: bool = False) -> Any:
-        """Embed texts as one vector for each of their tokens (ColBERT).
-
-        Args:
-            texts: one text or several; no pairs.
-            role: "query" or "document": prefix, length, expansion and skipped tokens are those
-                that the checkpoint has for it (docs/retrieval.md).
-            truncate: cut a text that is longer than its role allows instead of raising.
-
-        Returns:
-            For each text float32 [vectors, dim]. For a single string, that string's.
-
-        Raises:
-            InputError: not a multi-vector bundle; an unknown role; a text too long.
-        """
-        self._runner.need("multi-vector", "embed_multi")
-        return _answer(
-            texts,
-            lambda several: multi_vector.embed_multi(
-                self._runner, several, role=role, truncate=truncate
-            ),
-        )
-
-    def rerank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        top_k: int | None = None,
-        prompt: str | None = None,
-        truncate: bool = False,
-    ) -> list[ranking.RankResult]:
-        """Rank documents for a query.
-
-        Args:
-            query: what is searched for.
-            documents: the candidates.
-            top_k: how many to return; None: all.
-            prompt: of a reranker, what is put in front of the query: a name of the checkpoint's,
-                or the text itself; None: the checkpoint's default.
-            truncate: cut a text that is too long instead of raising; a pair, the longer of both.
-
-        Returns:
-            The documents with their scores, best first. The score of a text-classification bundle
-            with one label (a reranker) is its logit after the activation that the checkpoint names,
-            or a sigmoid, as CrossEncoder of sentence-transformers has it. That of a multi-vector
-            bundle is MaxSim: the sum (or where the checkpoint says so the mean) over the query's
-            vectors of the largest product with one of the document's.
-
-        Raises:
-            InputError: a bundle of a task that ranks nothing, or with several labels; an unknown
-                prompt; a text too long.
-        """
-        return ranking.rerank(
-            self._runner, query, documents, top_k=top_k, prompt=prompt, truncate=truncate
-        )
-
-    @overload
-    def fill_mask(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self, texts: str, *, top_k: int = ..., truncate: bool = ...
-    ) -> list[list[fill_mask.TokenPrediction]]: ...
-    @overload
-    def fill_mask(
-        self, texts: Sequence[Text], *, top_k: int = ..., truncate: bool = ...
-    ) -> list[list[list[fill_mask.TokenPrediction]]]: ...
-    def fill_mask(
-        self, texts: str | Sequence[Text], *, top_k: int = 5, truncate: bool = False
-    ) -> Any:
-        """Predict the masked tokens.
-
-        Args:
-            texts: one text or several, each with at least one mask token ("[MASK]").
-            top_k: how many candidates for each mask.
-            truncate: cut a text that is too long instead of raising.
-
-        Returns:
-            For each text a list with one entry for each mask: its candidates, best first. For a
-            single string, that string's list.
-
-        Raises:
-            InputError: not a fill-mask bundle; a text without a mask, or too long.
-        """
-        self._runner.need("fill-mask", "fill_mask")
-        return _answer(
-            texts,
-            lambda several: fill_mask.fill_mask(
-                self._runner, several, top_k=top_k, truncate=truncate
-            ),
-        )
-
-    @overload
-    def classify(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self,
-        texts: str,
-        *,
-        top_k: int | None = ...,
-        function_to_apply: str | None = ...,
-        truncate: bool = ...,
-    ) -> list[classification.LabelScore]: ...
-    @overload
-    def classify(
-        self,
-        texts: Sequence[Text],
-        *,
-        top_k: int | None = ...,
-        function_to_apply: str | None = ...,
-        truncate: bool = ...,
-    ) -> list[list[classification.LabelScore]]: ...
-    def classify(
-        self,
-        texts: str | Sequence[Text],
-        *,
-        top_k: int | None = None,
-        function_to_apply: str | None = None,
-        truncate: bool = False,
-    ) -> Any:
-        """Classify texts or pairs of texts.
-
-        Args:
-            texts: one text, or several texts or pairs (tuples of two strings).
-            top_k: how many labels of each; None: all.
-            function_to_apply: what makes scores of logits, as in the transformers pipeline:
-                "softmax", "sigmoid" or "none"; None: nothing for a regression, a sigmoid for one
-                label or where a text may have several, else softmax.
-            truncate: cut a text that is too long instead of raising.
-
-        Returns:
-            For each text its labels with scores, best first. For a single string, that string's.
-
-        Raises:
-            InputError: not a text-classification bundle; an option that is unknown; a text too
-                long.
-        """
-        self._runner.need("text-classification", "classify")
-        return _answer(
-            texts,
-            lambda several: classification.classify(
-                self._runner,
-                several,
-                top_k=top_k,
-                function_to_apply=function_to_apply,
-                truncate=truncate,
-            ),
-        )
-
-    @overload
-    def tag(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self,
-        texts: str,
-        *,
-        aggregation: str = ...,
-        ignore_labels: Collection[str] = ...,
-        stride: int | None = ...,
-        truncate: bool = ...,
-    ) -> list[token_classification.Entity]: ...
-    @overload
-    def tag(
-        self,
-        texts: Sequence[str],
-        *,
-        aggregation: str = ...,
-        ignore_labels: Collection[str] = ...,
-        stride: int | None = ...,
-        truncate: bool = ...,
-    ) -> list[list[token_classification.Entity]]: ...
-    def tag(
-        self,
-        texts: str | Sequence[str],
-        *,
-        aggregation: str = "simple",
-        ignore_labels: Collection[str] = token_classification.IGNORED,
-        stride: int | None = None,
-        truncate: bool = False,
-    ) -> Any:
-        """Find the entities of texts, as the transformers pipeline has them.
-
-        Args:
-            texts: one text or several; no pairs.
-            aggregation: "none": every token by itself; "simple": neighbours of one kind joined;
-                "first", "average", "max": the same of whole words, whose label is by the first
-                token, the average of the tokens, or the token that is surest.
-            ignore_labels: labels that make no entity, as they are in the results.
-            stride: cut a text that is too long into windows that share this many tokens; of
-                entities that overlap the longest counts, of equally long ones the surest. None: do
-                not.
-            truncate: cut a text that is too long instead of raising.
-
-        Returns:
-            For each text its entities, in the order of the text. For a single string, that
-            string's list.
-
-        Raises:
-            InputError: not a token-classification bundle; an option that is unknown or out of
-                range; a pair; a text too long.
-        """
-        self._runner.need("token-classification", "tag")
-        return _answer(
-            texts,
-            lambda several: token_classification.tag(
-                self._runner,
-                several,
-                aggregation=aggregation,
-                ignore_labels=ignore_labels,
-                stride=stride,
-                truncate=truncate,
-            ),
-        )
-
-    @overload
-    def answer(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
-        self,
-        question: str,
-        context: str,
-        *,
-        top_k: int = ...,
-        max_answer_length: int = ...,
-        window: int | None = ...,
-        stride: int | None = ...,
-        whole_words: bool = ...,
-        impossible: bool = ...,
-    ) -> list[question_answering.Answer]: ...
-    @overload
-    def answer(
-        self,
-        question: str | Sequence[str],
-        context: str | Sequence[str],
-        *,
-        top_k: int = ...,
-        max_answer_length: int = ...,
-        window: int | None = ...,
-        stride: int | None = ...,
-        whole_words: bool = ...,
-        impossible: bool = ...,
-    ) -> list[list[question_answering.Answer]]: ...
-    def answer(
-        self,
-        question: str | Sequence[str],
-        context: str | Sequence[str],
-        *,
-        top_k: int = 1,
-        max_answer_length: int = 15,
-        window: int | None = None,
-        stride: int | None = None,
-        whole_words: bool = True,
-        impossible: bool = False,
-    ) -> Any:
-        """Find the parts of a context that answer a question, as transformers' pipeline did.
-
-        A context that does not fit into one window is cut into several, with the question on each.
-        In each, start and end get a softmax over the tokens of the context and the first special
-        token, and a span scores the product of both. Scores of equal texts are added up: over
-        several windows they can exceed 1.
-
-        Args:
-            question: one, or several.
-            context: one, or several: the text that holds the answer. Of several, each goes with
-                its question; a single one, or a single question, goes with all.
-            top_k: how many answers.
-            max_answer_length: in tokens.
-            window: tokens of a window, question and special tokens included; None: 384, or what
-                the bundle takes.
-            stride: tokens of the context that neighbouring windows share; None: 128, or half a
-                window.
-            whole_words: widen an answer to whole words of the tokenizer.
-            impossible: count "there is no answer" among the answers: the empty text at 0, with the
-                least score over the windows.
-
-        Returns:
-            For each question its answers, best first; none where the context has no tokens. For
-            two strings, those of the one.
-
-        Raises:
-            InputError: not a question-answering bundle; an option out of range; a question that
-                leaves no room in a window.
-        """
-        options = question_answering.settle(
-            self._runner,
-            top_k=top_k,
-            max_answer_length=max_answer_length,
-            window=window,
-            stride=stride,
-            whole_words=whole_words,
-            impossible=impossible,
-        )
-        pairs = question_answering.paired(question, context)
-        answers = question_answering.answer(self._runner, pairs, options)
-        single = isinstance(question, str) and isinstance(context, str)
-        return answers[0] if single else answers
-
-
-def _answer(texts: str | Sequence[_SomeText], compute: Callable[[Sequence[_SomeText]], Any]) -> Any:
-    """The results of several texts; for a single one, its own."""
-    return compute([texts])[0] if isinstance(texts, str) else compute(as_sequence(texts, "texts"))
+    def _by_name(self, outputs: Sequence[Array]) -> Any:
+        """Return the only output, or several by name."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return {spec.name: array for spec, array in zip(self.info.outputs, outputs, strict=True)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,30 @@ Int32Array = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
+class TokenSequence:
+    """One sequence for the graph.
+
+    Attributes:
+        ids: int32 [tokens], special tokens included.
+        excluded: number of tokens at the start that pooling leaves out (a prompt).
+        unattended: number of tokens at the end that no token attends to (query expansion).
+        source: what the task needs to decode this sequence's rows.
+    """
+
+    ids: Int32Array
+    excluded: int = 0
+    unattended: int = 0
+    source: Any = None
+
+
+@dataclass(frozen=True)
 class PackedBatch:
     """Sequences laid end to end.
 
     Attributes:
-        indices: which of the caller's sequences these are, in packed order.
+        indices: index of each sequence in the caller's list, in packed order.
         input_ids: int32 [tokens].
-        cu_seqlens: int32 [sequences + 1], cumulative lengths from 0.
+        cu_seqlens: int32 [sequences + 1], cumulative lengths starting at 0.
     """
 
     indices: list[int]
@@ -28,50 +46,24 @@ class PackedBatch:
 
 def pack(
     sequences: Sequence[Int32Array], batch_tokens: int, max_sequences: int
-) -> list[PackedBatch]:
+) -> Iterator[PackedBatch]:
     """Sort by length, longest first, and fill batches of at most ``batch_tokens`` tokens.
 
-    A sequence longer than ``batch_tokens`` gets a batch of its own.
+    A sequence longer than ``batch_tokens`` gets a batch for itself.
     """
     # Longest first: the largest batch comes first, and later ones reuse its memory.
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-    batches: list[PackedBatch] = []
     chosen: list[int] = []
     tokens = 0
     for i in order:
         length = len(sequences[i])
         if chosen and (tokens + length > batch_tokens or len(chosen) == max_sequences):
-            batches.append(_lay_out(sequences, chosen))
+            yield _lay_out(sequences, chosen)
             chosen, tokens = [], 0
         chosen.append(i)
         tokens += length
     if chosen:
-        batches.append(_lay_out(sequences, chosen))
-    return batches
-
-
-def counted_tokens(
-    cu_seqlens: Int32Array, tokens: int, skipped: Int32Array
-) -> dict[str, Int32Array]:
-    """Say which tokens count where the first ones of each sequence do not.
-
-    Args:
-        cu_seqlens: int32 [sequences + 1].
-        tokens: rows of the packed arrays.
-        skipped: int32 [sequences], how many do not count; all of a shorter sequence.
-
-    Returns:
-        ``counted_rows`` int32 [tokens], the rows that count and then zeros, and
-        ``counted_offsets`` int32 [sequences + 1], their cumulative numbers.
-    """
-    lengths = np.diff(cu_seqlens)
-    place = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], lengths)
-    counted = np.flatnonzero(place >= np.repeat(skipped, lengths))
-    rows = np.zeros(tokens, np.int32)
-    rows[: counted.size] = counted
-    offsets = np.zeros_like(cu_seqlens)
-    np.cumsum(np.maximum(lengths - skipped, 0), out=offsets[1:])
-    return {"counted_rows": rows, "counted_offsets": offsets}
+        yield _lay_out(sequences, chosen)
 
 
 def _lay_out(sequences: Sequence[Int32Array], indices: list[int]) -> PackedBatch:

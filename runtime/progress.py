@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(shown: bool, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give what is to be called with each part that is done of ``total`` (None: unknown)."""
-    # Without a console there is no standard error; click ends even a hidden bar with a line.
+    """Yield a callback that advances the bar. ``total`` may be unknown (None)."""
+    # Without a console there is no standard error. click ends even a hidden bar with a newline.
     if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
-    import click  # not needed by whoever only embeds
+    import click  # imported only for a bar
 
     # Without a length click wants something to count; it is never iterated.
     with click.progressbar(

@@ -1,4 +1,4 @@
-"""Text to ids with the checkpoint's own tokenizer."""
+"""Texts to token ids with the checkpoint's tokenizer."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from mbert.errors import BundleError, InputError
 
-from .inputs import check_length
+from .inputs import check_ids, check_length
 from .manifest import Limits
 from .packing import Int32Array
-from .windows import Windows, cut
+from .windows import Window, cut
 
 Text = str | tuple[str, str]
 
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text's tokens and where they lie in it.
+    """A text's tokens and their offsets.
 
     Attributes:
         text: the text.
         ids: int32 [tokens].
         offsets: int [tokens, 2], start and end of each token, in characters of the text.
-        added: bool [tokens], tokens that the tokenizer put around the text. A special token that
-            was written in the text is none of them.
-        continues: bool [tokens], tokens that belong to the word of the token before.
+        added: bool [tokens], special tokens that the tokenizer put around the text, not those
+            written in it.
+        continues: bool [tokens], tokens that continue the word of the previous token.
     """
 
     text: str
@@ -43,14 +43,14 @@ class TokenizedText:
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """A question's and a context's tokens, and where the context's lie in it.
+    """The tokens of a question with its context, and their offsets.
 
     Attributes:
         context: the context.
         ids: int32 [tokens], special tokens included.
-        context_tokens: which of them are the context's own.
+        context_tokens: the tokens of the context.
         offsets: int [tokens, 2], start and end of each token, in characters of its own text.
-        words: int [tokens], which word of its text each token belongs to; -1: none.
+        words: int [tokens], index of each token's word in its text; -1 without one.
     """
 
     context: str
@@ -61,26 +61,41 @@ class TokenizedPair:
 
 
 class Tokenizer:
-    """``tokenizer.json`` with truncation and padding in the caller's hands."""
+    """``tokenizer.json`` of the checkpoint; truncation and padding are the caller's.
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    Every id that it returns is within the model's vocabulary.
+    """
+
+    def __init__(self, path: Path, limits: Limits, vocab_size: int) -> None:
         """Read ``path``.
 
         Raises:
-            BundleError: it is not a tokenizer that the ``tokenizers`` library reads.
+            BundleError: the ``tokenizers`` library cannot read it.
         """
-        self._limits = limits
+        self._longest = limits.max_sequence_length
+        self._vocab_size = vocab_size
         self._whole = _read(path)
         self._side = (self._whole.truncation or {}).get("direction", "right")
-        # Saved settings would cut or pad silently.
+        # Saved settings would truncate or pad silently.
         self._whole.no_truncation()
         self._whole.no_padding()
-        self._truncating: dict[int, HuggingFaceTokenizer] = {}
+        self._truncating: dict[tuple[int, str], HuggingFaceTokenizer] = {}
+
+    def ids(self, texts: Sequence[Text]) -> list[Int32Array]:
+        """Tokenize texts or pairs of any length, special tokens included.
+
+        Raises:
+            InputError: a value that is no text, or an id outside the vocabulary.
+        """
+        found = [np.asarray(encoding.ids, np.int32) for encoding in self._encodings(texts, None)]
+        for i, ids in enumerate(found):
+            check_ids(ids, self._vocab_size, f"Text {i}")
+        return found
 
     def encode(
         self,
         texts: Sequence[Text],
-        truncate: bool = False,
+        overflow: str = "error",
         *,
         first: int = 0,
         longest: int | None = None,
@@ -89,131 +104,159 @@ class Tokenizer:
         """Tokenize texts or pairs of texts, special tokens included.
 
         Args:
-            texts: what is to be tokenized.
-            truncate: cut texts that are too long.
-            first: the number that messages give to the first text.
-            longest: the most tokens; None: as many as the bundle takes.
-            added: how many of them the caller puts into each text afterwards.
+            texts: texts or pairs.
+            overflow: "error" or "truncate".
+            first: index of the first text in messages.
+            longest: the most tokens; None: the bundle's limit.
+            added: tokens that the caller adds to each text afterwards.
 
         Raises:
-            InputError: not text; or a text that is too long, unless ``truncate``.
+            InputError: a value that is no text, an id outside the vocabulary, or a text that is
+                too long with overflow "error".
         """
-        longest = self._limits.max_sequence_length if longest is None else longest
-        encodings = self._encodings(texts, longest - added if truncate else None, first)
-        self._check_lengths(encodings, longest, first, added)
-        return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
+        longest = self._longest if longest is None else longest
+        limit = longest - added if overflow == "truncate" else None
+        encodings = self._encodings(texts, limit, first)
+        for i, encoding in enumerate(encodings, first):
+            check_length(len(encoding) + added, longest, f"Text {i}")
+        return [self._ids(encoding, i) for i, encoding in enumerate(encodings, first)]
 
     def windows(
         self, texts: Sequence[Text], stride: int | None, *, first: int = 0, prompt: int = 0
-    ) -> Windows:
-        """Tokenize texts, and cut those that are longer than the bundle takes.
+    ) -> list[list[Window]]:
+        """Tokenize texts, and cut those that are too long into windows.
 
         Args:
             texts: texts, or pairs that fit.
             stride: see :func:`mbert.runtime.windows.cut`.
-            first: the number that messages give to the first text.
-            prompt: how many characters at the beginning of each text are a prompt, which every
-                window repeats.
+            first: index of the first text in messages.
+            prompt: characters at the start of each text that every window repeats.
 
         Raises:
-            InputError: not text; a pair that is too long; a stride that is too long.
+            InputError: a value that is no text, an id outside the vocabulary, a pair that is too
+                long, or a stride that is too large.
         """
-        longest = self._limits.max_sequence_length
         encodings = self._encodings(texts, None, first)
+        windows = []
         for i, (text, encoding) in enumerate(zip(texts, encodings, strict=True), first):
-            if isinstance(text, tuple) and len(encoding) > longest:
+            if isinstance(text, tuple) and len(encoding) > self._longest:
                 raise InputError(
-                    f"Text {i} has {len(encoding)} tokens; the bundle takes up to {longest}, and a "
-                    "pair is not cut into windows. Cut its texts, or pass overflow='truncate'."
+                    f"Text {i} has {len(encoding)} tokens; the limit is {self._longest}, and "
+                    "pairs have no windows. Shorten its texts, or pass overflow='truncate'."
                 )
-        return Windows.of(
-            cut(
-                np.asarray(encoding.ids, np.int32),
-                _own(encoding, prompt),
-                longest,
-                stride,
-                f"Text {i}",
-            )
-            for i, encoding in enumerate(encodings, first)
-        )
+            ids = self._ids(encoding, i)
+            own = _own(encoding, prompt)
+            windows.append(cut(ids, own, self._longest, stride, f"Text {i}"))
+        return windows
 
-    def tokenize(
-        self,
-        texts: Sequence[str],
-        truncate: bool = False,
-        *,
-        unknown: int = -1,
-        any_length: bool = False,
+    def encode_with_offsets(
+        self, texts: Sequence[str], overflow: str = "error", *, unknown: int = -1, first: int = 0
     ) -> list[TokenizedText]:
-        """Tokenize texts and say where each token lies.
+        """Tokenize texts and locate each token.
 
-        Word boundaries are where the transformers pipeline sees them: with a tokenizer that marks
-        continuing tokens ("##"), a token longer or shorter than its text continues a word; with any
-        other, one that neither starts with a space nor follows one. ``unknown``, the id of the
-        unknown token (-1: there is none), never continues a word.
+        Word boundaries follow the transformers pipeline: with a tokenizer that marks continuing
+        tokens ("##"), a token longer or shorter than its text continues a word; with any other, a
+        token that neither starts with a space nor follows one.
+
+        Args:
+            texts: single texts.
+            overflow: "error", "truncate", or "window": any length is returned whole.
+            unknown: id of the unknown token, which never continues a word; -1 without one.
+            first: index of the first text in messages.
 
         Raises:
-            InputError: not text, a pair, or longer than the bundle takes, unless ``truncate`` or
-                ``any_length``.
+            InputError: a value that is no text, a pair, an id outside the vocabulary, or a text
+                that is too long with overflow "error".
         """
-        for i, text in enumerate(texts):
+        for i, text in enumerate(texts, first):
             if not isinstance(text, str):
                 raise InputError(
-                    f"Text {i} is a {type(text).__name__}; expected a string. Places in a text "
-                    "are given for single texts, not for pairs."
+                    f"Text {i} is a {type(text).__name__}; expected a string. Offsets are those "
+                    "of single texts, not of pairs."
                 )
-        longest = self._limits.max_sequence_length
-        encodings = self._encodings(texts, longest if truncate else None)
-        if not any_length:
-            self._check_lengths(encodings, longest)
-        return [self._tokenized(*both, unknown) for both in zip(texts, encodings, strict=True)]
+        encodings = self._encodings(texts, self._longest if overflow == "truncate" else None, first)
+        if overflow != "window":
+            for i, encoding in enumerate(encodings, first):
+                check_length(len(encoding), self._longest, f"Text {i}")
+        return [
+            self._tokenized(text, encoding, unknown, i)
+            for i, (text, encoding) in enumerate(zip(texts, encodings, strict=True), first)
+        ]
 
-    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedPair]:
-        """Tokenize questions with their contexts, of any length, special tokens included.
+    def encode_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, longest: int | None = None, first: int = 0
+    ) -> list[TokenizedPair]:
+        """Tokenize questions with their contexts, special tokens included.
 
-        Words are those of the tokenizer's own ("pre-tokens").
+        Words are the tokenizer's pre-tokens.
+
+        Args:
+            pairs: question and context.
+            longest: truncate the context to this many tokens of both; None: any length.
+            first: index of the first pair in messages.
 
         Raises:
-            InputError: not text.
+            InputError: a value that is no pair of texts, or an id outside the vocabulary.
         """
-        encodings = self._encodings(pairs, None)
-        return [_tokenized_pair(*both) for both in zip(pairs, encodings, strict=True)]
+        encodings = self._encodings(pairs, longest, first, "only_second")
+        return [
+            _tokenized_pair(pair[1], encoding, self._ids(encoding, i))
+            for i, (pair, encoding) in enumerate(zip(pairs, encodings, strict=True), first)
+        ]
+
+    def prompt_length(self, prompt: str) -> int:
+        """Count the tokens at the start of a text that are the prompt's.
+
+        As sentence-transformers counts them: the tokens of the prompt alone, without the special
+        token that the tokenizer puts at the end.
+        """
+        (encoding,) = self._encodings([prompt], self._longest)
+        mask = encoding.special_tokens_mask
+        return len(mask) - (1 if len(mask) > 1 and mask[-1] else 0)
 
     def token(self, token_id: int) -> str:
-        """The text that a token stands for, as a reader would write it."""
+        """Decode one token to text."""
         return str(self._whole.decode([token_id], skip_special_tokens=False))
 
     def spelling(self, token_id: int) -> str:
-        """A token as the vocabulary spells it; empty for an id that the vocabulary lacks."""
+        """Return a token as the vocabulary spells it; "" for an id that it lacks."""
         return str(self._whole.id_to_token(token_id) or "")
 
-    def _encodings(self, texts: Sequence[Text], cut_to: int | None, first: int = 0) -> list[Any]:
+    def _encodings(
+        self,
+        texts: Sequence[Text],
+        limit: int | None,
+        first: int = 0,
+        strategy: str = "longest_first",
+    ) -> list[Any]:
         for i, text in enumerate(texts, first):
             if not _is_text(text):
                 raise InputError(
                     f"Text {i} is a {type(text).__name__}; expected a string or a pair of strings."
                 )
             _check_unicode(text, i)
-        tokenizer = self._whole if cut_to is None else self._cutting_to(cut_to)
+        tokenizer = self._whole if limit is None else self._truncating_to(limit, strategy)
         encodings: list[Any] = tokenizer.encode_batch(list(texts))
         return encodings
 
-    def _cutting_to(self, longest: int) -> HuggingFaceTokenizer:
-        # One for each length, since they are shared between threads.
-        if longest not in self._truncating:
+    def _truncating_to(self, longest: int, strategy: str) -> HuggingFaceTokenizer:
+        # One for each length, since threads share them.
+        key = (longest, strategy)
+        if key not in self._truncating:
             tokenizer = HuggingFaceTokenizer.from_str(self._whole.to_str())
-            tokenizer.enable_truncation(longest, direction=self._side)
-            self._truncating[longest] = tokenizer
-        return self._truncating[longest]
+            tokenizer.enable_truncation(longest, strategy=strategy, direction=self._side)
+            self._truncating[key] = tokenizer
+        return self._truncating[key]
 
-    def _check_lengths(
-        self, encodings: Sequence[Any], longest: int, first: int = 0, added: int = 0
-    ) -> None:
-        for i, encoding in enumerate(encodings, first):
-            check_length(len(encoding) + added, longest, f"Text {i}")
-
-    def _tokenized(self, text: str, encoding: Any, unknown: int) -> TokenizedText:
+    def _ids(self, encoding: Any, i: int) -> Int32Array:
         ids = np.asarray(encoding.ids, np.int32)
+        if ids.size == 0:
+            raise InputError(f"Text {i} has no tokens; expected at least one.")
+        check_ids(ids, self._vocab_size, f"Text {i}")
+        return ids
+
+    def _tokenized(self, text: str, encoding: Any, unknown: int, i: int) -> TokenizedText:
+        ids = self._ids(encoding, i)
         offsets: list[tuple[int, int]] = encoding.offsets
         if getattr(self._whole.model, "continuing_subword_prefix", None):
             # By id: a token's own text may have the space that an added token strips.
@@ -234,13 +277,13 @@ class Tokenizer:
         )
 
 
-def _tokenized_pair(pair: tuple[str, str], encoding: Any) -> TokenizedPair:
+def _tokenized_pair(context: str, encoding: Any, ids: Int32Array) -> TokenizedPair:
     of_context = np.flatnonzero([sequence == 1 for sequence in encoding.sequence_ids])
     begin = int(of_context[0]) if of_context.size else len(encoding)
     words = [-1 if word is None else word for word in encoding.word_ids]
     return TokenizedPair(
-        context=pair[1],
-        ids=np.asarray(encoding.ids, np.int32),
+        context=context,
+        ids=ids,
         context_tokens=slice(begin, begin + of_context.size),
         offsets=np.asarray(encoding.offsets, np.int64).reshape(-1, 2),
         words=np.asarray(words, np.int64),
@@ -248,7 +291,7 @@ def _tokenized_pair(pair: tuple[str, str], encoding: Any) -> TokenizedPair:
 
 
 def _own(encoding: Any, prompt: int) -> NDArray[np.bool_]:
-    """Which tokens are neither special ones that were added nor of the prompt."""
+    """Mark the tokens that are neither added special ones nor the prompt's: bool [tokens]."""
     own: NDArray[np.bool_] = np.asarray(encoding.special_tokens_mask) == 0
     if not prompt:
         return own

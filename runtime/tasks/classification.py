@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
-from ..inputs import check_top_k
-from ..runner import Runner
+from ..activations import Function, identity, sigmoid, softmax
+from ..engine import Rows
+from ..inputs import check_choice, check_top_k
+from ..manifest import Manifest
+from ..model import LOOK_AHEAD, CallOptions, Model
+from ..packing import TokenSequence
 from ..tokenization import Text
-from .scores import Function, identity, sigmoid, softmax
+from .base import OVERFLOW, TOP_K, Answer, Command, Operation, TaskContext, beside
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+# By the names of the transformers pipeline.
+FUNCTIONS: dict[str, Function] = {"softmax": softmax, "sigmoid": sigmoid, "none": identity}
 
 
 @dataclass(frozen=True)
@@ -24,42 +35,62 @@ class LabelScore:
     score: float
 
 
-def classify(
-    runner: Runner,
-    texts: Sequence[Text],
-    *,
-    top_k: int | None,
-    function_to_apply: str | None,
-    truncate: bool,
-) -> list[list[LabelScore]]:
-    """Compute :meth:`mbert.Model.classify` for several texts."""
-    check_top_k(top_k)
-    if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts):
-        raise InputError(
-            "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
-            "pair, [a, b] for two texts."
-        )
-    labels = runner.manifest.labels or ()
-    name = function_to_apply or default_function(labels, runner.manifest.problem_type)
-    if name not in FUNCTIONS:
-        raise InputError(
-            f"function_to_apply is {name!r}; expected one of {', '.join(FUNCTIONS)}, or None."
-        )
-    return runner.for_each(
-        runner.encode(texts, truncate),
-        lambda _, logits: label_scores(logits, labels, FUNCTIONS[name])[:top_k],
-    )
+class ClassifyOptions(CallOptions, total=False):
+    """Options of :meth:`Classifier.classify`."""
+
+    top_k: int | None
+    function_to_apply: str | None
+    overflow: str | None
 
 
-def default_function(labels: Sequence[str], problem_type: str | None) -> str:
-    """What makes scores of logits where the caller does not say: the transformers pipeline's rule.
+class Classify(Operation[Text, list[LabelScore]]):
+    """Score the labels of texts or pairs."""
 
-    Raw values for a regression; a sigmoid for each label where there is one, or ``problem_type`` is
+    def __init__(
+        self,
+        context: TaskContext,
+        *,
+        top_k: int | None = None,
+        function_to_apply: str | None = None,
+        overflow: str | None = None,
+    ) -> None:
+        """Check the options of :meth:`Classifier.classify`."""
+        super().__init__(context)
+        check_top_k(top_k)
+        self.top_k = top_k
+        self.labels = context.manifest.labels or ()
+        name = function_to_apply or default_function(context.manifest)
+        self.function = FUNCTIONS[check_choice("function_to_apply", name, FUNCTIONS)]
+        self.overflow = context.resolve_overflow(overflow)
+
+    def encode(self, inputs: Sequence[Text], first: int = 0) -> list[list[TokenSequence]]:
+        """Return one sequence for each text or pair."""
+        if isinstance(inputs, tuple) and len(inputs) == 2 and all(map(_is_text, inputs)):
+            raise InputError(
+                "A tuple of two strings could be a pair or two texts. Pass a list: [(a, b)] for a "
+                "pair, [a, b] for two texts."
+            )
+        ids = self.context.tokenizer.encode(inputs, self.overflow, first=first)
+        return [[TokenSequence(sequence)] for sequence in ids]
+
+    def reduce(self, rows: Rows, sequence: TokenSequence) -> list[LabelScore]:
+        """[labels] -> labels with scores, best first."""
+        return label_scores(rows[0], self.labels, self.function)[: self.top_k]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def default_function(manifest: Manifest) -> str:
+    """Choose the activation as the transformers pipeline does.
+
+    None for a regression; a sigmoid for a single label or if ``problem_type`` is
     multi_label_classification; else softmax over the labels.
     """
-    if problem_type == "regression":
+    if manifest.problem_type == "regression":
         return "none"
-    if problem_type == "multi_label_classification" or len(labels) == 1:
+    if manifest.problem_type == "multi_label_classification" or len(manifest.labels or ()) == 1:
         return "sigmoid"
     return "softmax"
 
@@ -73,4 +104,77 @@ def label_scores(
     return [LabelScore(labels[i], float(scores[i])) for i in order]
 
 
-FUNCTIONS: dict[str, Function] = {"softmax": softmax, "sigmoid": sigmoid, "none": identity}
+class Classifier(Model):
+    """Text classification: bundles for text-classification."""
+
+    @overload
+    def classify(self, texts: str, **options: Unpack[ClassifyOptions]) -> list[LabelScore]: ...
+    @overload
+    def classify(
+        self, texts: Iterable[Text], **options: Unpack[ClassifyOptions]
+    ) -> list[list[LabelScore]]: ...
+    def classify(
+        self,
+        texts: str | Iterable[Text],
+        *,
+        top_k: int | None = None,
+        function_to_apply: str | None = None,
+        overflow: str | None = None,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Classify texts or pairs of texts.
+
+        Args:
+            texts: one text, or several texts or pairs (tuples of two strings).
+            top_k: number of labels for each text; None: all.
+            function_to_apply: activation of the logits, as in the transformers pipeline:
+                "softmax", "sigmoid" or "none"; None: "none" for a regression, "sigmoid" for one
+                label or a multi-label classifier, else "softmax".
+            overflow: for a text that is too long: "error" or "truncate"; None: the model's.
+            batch_tokens: tokens of a packed batch; None: 2,048 on a CPU.
+            progress: show a progress bar on standard error if that is a terminal.
+
+        Returns:
+            For each text its labels with scores, best first. For a single string, that string's.
+
+        Raises:
+            InputError: a text that is too long, or an invalid option.
+        """
+        operation = Classify(
+            self.context, top_k=top_k, function_to_apply=function_to_apply, overflow=overflow
+        )
+        return self._apply_to_texts(operation, texts, batch_tokens, progress)
+
+    def classify_iter(
+        self,
+        texts: Iterable[Text],
+        *,
+        look_ahead: int = LOOK_AHEAD,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+        **options: Unpack[ClassifyOptions],
+    ) -> Iterator[list[LabelScore]]:
+        """Classify any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
+        return self.apply_iter(
+            Classify(self.context, **options),
+            texts,
+            look_ahead=look_ahead,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+
+
+def print_labels(text: str, labels: Sequence[LabelScore]) -> Answer:
+    """Return a text's labels for the command line."""
+    shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
+    return text, shown, {"labels": [asdict(entry) for entry in labels]}
+
+
+def _answers(model: Classifier, texts: Iterator[str], **options: Any) -> Iterator[Answer]:
+    for text, labels in beside(texts, lambda several: model.classify_iter(several, **options)):
+        yield print_labels(text, labels)
+
+
+CLASSIFY = Command(_answers, (TOP_K, OVERFLOW))
+Classifier.commands = (CLASSIFY,)

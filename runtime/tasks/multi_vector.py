@@ -2,138 +2,374 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BundleError, InputError
 
-from ..late_interaction import ROLES, LateInteraction, Terms
-from ..packing import Int32Array, PackedBatch, pack
-from ..runner import Runner
+from ..checks import flag, natural
+from ..engine import Rows
+from ..inputs import check_choice
+from ..manifest import Limits
+from ..model import LOOK_AHEAD, CallOptions, Model
+from ..packing import TokenSequence
+from .base import OVERFLOW, TOP_K, Answer, Command, CommandOption, Operation, Task, TaskContext
+from .base import beside, exact
+from .reranking import QUERY, Rank, Ranking, RankResult, answer_ranking, check_ranking
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FloatArray = NDArray[np.float32]
 
-# Tokens of a packed batch in which some are not seen: the scores of those are dense over the batch
-# (base width, two cores, 64 queries of 32 tokens: 6% faster than batches of 2,048).
-_UNSEEN_BATCH_TOKENS = 512
+ROLES = ("query", "document")
 
 
-def embed_multi(
-    runner: Runner, texts: Sequence[str], *, role: str, truncate: bool
-) -> list[FloatArray]:
-    """Compute :meth:`mbert.Model.embed_multi` for several texts."""
-    if role not in ROLES:
-        raise InputError(f"role is {role!r}; expected one of {', '.join(ROLES)}.")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"Text {i} is a {type(text).__name__}; expected a string, no pair.")
-    settings = _settings(runner)
-    terms: Terms = getattr(settings, role)
-    sequences = _encode(runner, texts, terms, truncate)
-    if role == "query" and settings.expansion is not None:
-        expansion = settings.expansion
-        missing = [max(expansion.length - ids.size, 0) for ids in sequences]
-        sequences = [
-            np.concatenate((ids, np.full(more, expansion.token, np.int32)))
-            for ids, more in zip(sequences, missing, strict=True)
-        ]
-        if not expansion.attended:
-            vectors = _run_unseen(runner, sequences, missing)
-            return [_kept(rows, ids, terms) for rows, ids in zip(vectors, sequences, strict=True)]
-    return runner.for_each(sequences, lambda i, rows: _kept(rows, sequences[i], terms))
+@dataclass(frozen=True)
+class RoleSettings:
+    """How texts of one role are tokenized.
+
+    Attributes:
+        prompt: text to put in front.
+        prefix: id of a token to insert after the first one; None: no token.
+        length: the most tokens, prefix and expansion included.
+        skipped: ids of the tokens that get no vector.
+    """
+
+    prompt: str
+    prefix: int | None
+    length: int
+    skipped: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, role: str, entry: Mapping[str, Any], vocab_size: int, longest: int) -> RoleSettings:
+        """Check one role of the manifest's entry."""
+        what = f"late_interaction.{role}"
+        if not isinstance(entry["prompt"], str):
+            raise ValueError(f"{what}.prompt is {entry['prompt']!r}, expected a string")
+        prefix = entry["prefix"]
+        if prefix is not None:
+            _below(f"{what}.prefix", prefix, 0, vocab_size)
+        skipped = tuple(_below(f"{what}.skipped", i, 0, vocab_size) for i in entry["skipped"])
+        length = _below(f"{what}.length", entry["length"], 1, longest + 1)
+        return cls(entry["prompt"], prefix, length, skipped)
 
 
-def scores(
-    runner: Runner, query: str, documents: Sequence[str], *, truncate: bool
-) -> NDArray[np.float64]:
-    """MaxSim of a query with each document, [documents]."""
-    (asked,) = embed_multi(runner, [query], role="query", truncate=truncate)
-    found = embed_multi(runner, documents, role="document", truncate=truncate)
-    sums = np.array([maxsim(asked, vectors) for vectors in found], np.float64)
-    return sums / max(asked.shape[0], 1) if _settings(runner).mean else sums
+@dataclass(frozen=True)
+class QueryExpansion:
+    """Tokens that fill up a short query.
+
+    Attributes:
+        token: their id.
+        length: the fewest tokens of a query.
+        attended: True if the other tokens attend to them. If not, they attend to a query's own
+            tokens, and no token attends to them.
+    """
+
+    token: int
+    length: int
+    attended: bool
+
+
+@dataclass(frozen=True)
+class MultiVectorSettings:
+    """How queries and documents are tokenized: ``late_interaction`` of the manifest.
+
+    Attributes:
+        query: settings of queries.
+        document: settings of documents.
+        expansion: of queries; None: they are not expanded.
+        mean: True if a score is the mean over the query's vectors, not the sum.
+    """
+
+    query: RoleSettings
+    document: RoleSettings
+    expansion: QueryExpansion | None
+    mean: bool
+
+    @classmethod
+    def parse(
+        cls, entry: Mapping[str, Any], vocab_size: int, limits: Limits
+    ) -> MultiVectorSettings:
+        """Check the entry of a manifest; see :class:`mbert.runtime.tasks.base.TaskSettings`."""
+        longest = limits.max_sequence_length
+        query, document = (
+            RoleSettings.parse(role, entry[role], vocab_size, longest) for role in ROLES
+        )
+        expansion = entry["expansion"]
+        if expansion is not None:
+            what = "late_interaction.expansion"
+            expansion = QueryExpansion(
+                token=_below(f"{what}.token", expansion["token"], 0, vocab_size),
+                length=_below(f"{what}.length", expansion["length"], 1, longest + 1),
+                attended=flag(f"{what}.attended", expansion["attended"]),
+            )
+        return cls(query, document, expansion, flag("late_interaction.mean", entry["mean"]))
+
+    def describe(self) -> Iterator[tuple[str, str]]:
+        """Yield name and value of each setting."""
+        for role in ROLES:
+            settings: RoleSettings = getattr(self, role)
+            words = [f"up to {settings.length} tokens"]
+            if settings.prompt:
+                words.append(f"after the prompt {settings.prompt!r}")
+            if settings.prefix is not None:
+                words.append(f"prefix {settings.prefix}")
+            if settings.skipped:
+                words.append(f"{len(settings.skipped)} tokens skipped")
+            if role == "query" and self.expansion is not None:
+                unattended = "" if self.expansion.attended else ", not attended to"
+                words.append(f"expanded to {self.expansion.length}{unattended}")
+            yield role, ", ".join(words)
+
+
+def _below(what: str, value: object, least: int, end: int) -> int:
+    if natural(what, value, least) >= end:
+        raise ValueError(f"{what} is {value!r}, expected an integer below {end}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _settings(context: TaskContext) -> MultiVectorSettings:
+    settings = context.manifest.late_interaction
+    if settings is None:
+        raise BundleError(
+            "The bundle has no settings for queries and documents, since the checkpoint had no "
+            "tokenizer.json. Export a checkpoint that has one."
+        )
+    return settings
+
+
+class MultiVectorOptions(CallOptions, total=False):
+    """Options of :meth:`MultiVectorEmbedder.embed`."""
+
+    overflow: str | None
+
+
+class EmbedMulti(Operation[str, FloatArray]):
+    """Embed texts of one role as one vector for each token."""
+
+    def __init__(self, context: TaskContext, *, role: str, overflow: str | None = None) -> None:
+        """Check the options of :meth:`MultiVectorEmbedder.embed`."""
+        super().__init__(context)
+        settings = _settings(context)
+        self.role: RoleSettings = getattr(settings, check_choice("role", role, ROLES))
+        self.expansion = settings.expansion if role == "query" else None
+        self.overflow = context.resolve_overflow(overflow)
+
+    def encode(self, inputs: Sequence[str], first: int = 0) -> list[list[TokenSequence]]:
+        """Tokenize, insert the prefix after the first token, and expand short queries."""
+        for i, text in enumerate(inputs, first):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"Text {i} is a {type(text).__name__}; expected a string, not a pair."
+                )
+        role = self.role
+        prefix = np.array([] if role.prefix is None else [role.prefix], np.int32)
+        encoded = self.context.tokenizer.encode(
+            [role.prompt + text for text in inputs],
+            self.overflow,
+            first=first,
+            longest=role.length,
+            added=prefix.size,
+        )
+        if prefix.size:
+            encoded = [np.concatenate((ids[:1], prefix, ids[1:])) for ids in encoded]
+        if self.expansion is None:
+            return [[TokenSequence(ids)] for ids in encoded]
+        token, length, attended = (
+            self.expansion.token,
+            self.expansion.length,
+            self.expansion.attended,
+        )
+        groups = []
+        for ids in encoded:
+            missing = max(length - ids.size, 0)
+            expanded = np.concatenate((ids, np.full(missing, token, np.int32)))
+            groups.append([TokenSequence(expanded, unattended=0 if attended else missing)])
+        return groups
+
+    def reduce(self, rows: Rows, sequence: TokenSequence) -> FloatArray:
+        """Return a copy of the vectors of the tokens that are not skipped."""
+        kept: FloatArray = rows[0][~np.isin(sequence.ids, self.role.skipped)]
+        return kept
+
+
+class RerankMulti(Rank):
+    """Rank documents by MaxSim of their vectors with the query's."""
+
+    def __init__(
+        self, context: TaskContext, *, top_k: int | None = None, overflow: str | None = None
+    ) -> None:
+        """Check the options of :meth:`MultiVectorEmbedder.rerank`."""
+        super().__init__(context, top_k=top_k, overflow=overflow)
+        self.mean = _settings(context).mean
+        self.roles = {
+            role: EmbedMulti(context, role=role, overflow=self.overflow) for role in ROLES
+        }
+
+    def encode(self, inputs: Sequence[Ranking], first: int = 0) -> list[list[TokenSequence]]:
+        """Return the query's sequence, then one for each document."""
+        groups = []
+        for query, documents in inputs:
+            group = []
+            for role, texts in (("query", [query]), ("document", documents)):
+                for text, (one,) in zip(texts, self.roles[role].encode(texts), strict=True):
+                    source = (role, text)
+                    group.append(TokenSequence(one.ids, unattended=one.unattended, source=source))
+            groups.append(group)
+        return groups
+
+    def reduce(self, rows: Rows, sequence: TokenSequence) -> tuple[FloatArray, str]:
+        """Return the vectors and the text."""
+        role, text = sequence.source
+        return self.roles[role].reduce(rows, sequence), text
+
+    def decode(self, parts: Sequence[tuple[FloatArray, str]]) -> list[RankResult]:
+        """Return the documents, best first."""
+        (query, _), *documents = parts
+        divisor = max(query.shape[0], 1) if self.mean else 1
+        scores = (maxsim(query, vectors) / divisor for vectors, _ in documents)
+        return self.ranked(scores, [text for _, text in documents])
 
 
 def maxsim(query: FloatArray, document: FloatArray) -> float:
-    """Sum over the query's vectors of the largest product with one of the document's.
+    """Sum over the query's vectors the largest product with one of the document's.
 
     Late interaction of Khattab and Zaharia 2020 (arXiv 2004.12832, eq. 3). A document without
-    vectors is below every other one.
+    vectors ranks last.
+
+    Args:
+        query: float32 [query vectors, dim].
+        document: float32 [document vectors, dim].
     """
     if document.shape[0] == 0:
         return -np.inf
     return float((query @ document.T).max(axis=1).sum(dtype=np.float64))
 
 
-def lay_out(
-    batch: PackedBatch, unseen: Int32Array
-) -> tuple[NDArray[np.int64], dict[str, Int32Array]]:
-    """Move the tokens that nothing attends to behind all sequences.
+class MultiVectorEmbedder(Model):
+    """Multi-vector embeddings (ColBERT): bundles for multi-vector."""
 
-    Args:
-        batch: sequences that end with such tokens.
-        unseen: int32 [sequences], how many of each.
+    @overload
+    def embed(
+        self, texts: str, *, role: str, **options: Unpack[MultiVectorOptions]
+    ) -> FloatArray: ...
+    @overload
+    def embed(
+        self, texts: Iterable[str], *, role: str, **options: Unpack[MultiVectorOptions]
+    ) -> list[FloatArray]: ...
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        role: str,
+        overflow: str | None = None,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Embed texts as one vector for each of their tokens.
 
-    Returns:
-        The batch's rows in their new order, and the inputs of the graph (docs/bundle.md):
-        ``input_ids``, ``cu_seqlens`` of the sequences without them, ``expansions``, ``seen``.
-    """
-    lengths = np.diff(batch.cu_seqlens)
-    sequence = np.repeat(np.arange(lengths.size), lengths)
-    position = np.arange(sequence.size) - batch.cu_seqlens[sequence]
-    is_own = position < (lengths - unseen)[sequence]
-    order = np.argsort(~is_own, kind="stable")
-    own = np.count_nonzero(is_own)
-    places = np.stack((np.arange(order.size), sequence[order], position[order]), axis=1)
-    places = places.astype(np.int32)
-    cu_seqlens = np.zeros(lengths.size + 1, np.int32)
-    np.cumsum(lengths - unseen, out=cu_seqlens[1:])
-    return order, {
-        "input_ids": batch.input_ids[order],
-        "cu_seqlens": cu_seqlens,
-        "expansions": np.ascontiguousarray(places[own:, 1:]),
-        # Whoever has no such token is seen by none.
-        "seen": places[:own][unseen[places[:own, 1]] > 0],
-    }
+        Args:
+            texts: one text or several; no pairs.
+            role: "query" or "document": the checkpoint's prefix, length, expansion and skipped
+                tokens for it (docs/retrieval.md).
+            overflow: for a text longer than its role allows: "error" or "truncate"; None: the
+                model's.
+            batch_tokens: tokens of a packed batch; None: 2,048 on a CPU.
+            progress: show a progress bar on standard error if that is a terminal.
 
+        Returns:
+            For each text float32 [vectors, dim]. For a single string, that string's.
 
-def _settings(runner: Runner) -> LateInteraction:
-    settings = runner.manifest.late_interaction
-    if settings is None:
-        raise BundleError(
-            "The bundle says nothing of queries and documents, since the checkpoint had no "
-            "tokenizer.json. Export a checkpoint that has one."
+        Raises:
+            InputError: an unknown role, or a text that is too long.
+        """
+        operation = EmbedMulti(self.context, role=role, overflow=overflow)
+        return self._apply_to_texts(operation, texts, batch_tokens, progress)
+
+    def embed_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        role: str,
+        look_ahead: int = LOOK_AHEAD,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+        **options: Unpack[MultiVectorOptions],
+    ) -> Iterator[FloatArray]:
+        """Embed any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
+        return self.apply_iter(
+            EmbedMulti(self.context, role=role, **options),
+            texts,
+            look_ahead=look_ahead,
+            batch_tokens=batch_tokens,
+            progress=progress,
         )
-    return settings
+
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        top_k: int | None = None,
+        overflow: str | None = None,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+    ) -> list[RankResult]:
+        """Rank documents for a query by MaxSim.
+
+        Args:
+            query: the search query.
+            documents: the candidates.
+            top_k: number of documents to return; None: all.
+            overflow: for a text longer than its role allows: "error" or "truncate"; None: the
+                model's.
+            batch_tokens: tokens of a packed batch; None: 2,048 on a CPU.
+            progress: show a progress bar on standard error if that is a terminal.
+
+        Returns:
+            The documents with their scores, best first. A score sums, over the query's vectors, the
+            largest product with one of the document's (the mean where the checkpoint says so).
+
+        Raises:
+            InputError: a text that is too long, or an invalid option.
+        """
+        operation = RerankMulti(self.context, top_k=top_k, overflow=overflow)
+        ranking = check_ranking(query, documents)
+        results: list[RankResult] = self.apply(
+            operation, [ranking], batch_tokens=batch_tokens, progress=progress
+        )[0]
+        return results
 
 
-def _encode(runner: Runner, texts: Sequence[str], terms: Terms, truncate: bool) -> list[Int32Array]:
-    """Tokenize, and put the prefix behind the first token."""
-    added = np.array([] if terms.prefix is None else [terms.prefix], np.int32)
-    prompted = [terms.prompt + text for text in texts]
-    sequences = runner.tokenizer.encode(prompted, truncate, longest=terms.length, added=added.size)
-    return runner.checked(np.concatenate((ids[:1], added, ids[1:])) for ids in sequences)
+_ROLE = CommandOption("role", "Role of the texts. Default: document.", choices=ROLES)
 
 
-def _run_unseen(
-    runner: Runner, sequences: Sequence[Int32Array], missing: Sequence[int]
-) -> list[Any]:
-    """Run sequences whose last tokens, ``missing`` of each, nothing attends to."""
-    results: dict[int, FloatArray] = {}
-    most = min(runner.batch_tokens, _UNSEEN_BATCH_TOKENS)
-    for batch in pack(sequences, most, runner.manifest.limits.max_sequences):
-        unseen = np.array([missing[i] for i in batch.indices], np.int32)
-        order, inputs = lay_out(batch, unseen)
-        (output,) = runner.run(inputs)
-        vectors = np.empty_like(output)
-        vectors[order] = output
-        for i, rows in zip(batch.indices, np.split(vectors, batch.cu_seqlens[1:-1]), strict=True):
-            results[i] = rows
-    return [results[i] for i in range(len(sequences))]
+def _answers(
+    model: MultiVectorEmbedder, texts: Iterator[str], *, role: str = "document", **options: Any
+) -> Iterator[Answer]:
+    for text, vectors in beside(
+        texts, lambda several: model.embed_iter(several, role=role, **options)
+    ):
+        shown = f"  {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions"
+        yield text, shown, {"embeddings": [exact(vector) for vector in vectors]}
 
 
-def _kept(rows: FloatArray, ids: Int32Array, terms: Terms) -> FloatArray:
-    """A copy of the vectors of a sequence's tokens without those that are skipped."""
-    return rows[~np.isin(ids, terms.skipped)]
+MultiVectorEmbedder.commands = (
+    Command(_answers, (_ROLE, OVERFLOW)),
+    Command(answer_ranking, (QUERY, TOP_K, OVERFLOW), required=QUERY),
+)
+
+MODELS: tuple[type[Model], ...] = (MultiVectorEmbedder,)
+TASKS = (
+    Task(
+        "multi-vector",
+        outputs={"token_embeddings": "tokens"},
+        model=lambda manifest: MultiVectorEmbedder,
+        settings={"late_interaction": MultiVectorSettings},
+    ),
+)

@@ -1,4 +1,4 @@
-"""What makes scores of logits."""
+"""Activation functions applied to logits."""
 
 from __future__ import annotations
 
@@ -28,5 +28,17 @@ def sigmoid(values: FloatArray) -> FloatArray:
 
 
 def identity(values: FloatArray) -> FloatArray:
-    """Raw values."""
+    """Return the logits unchanged."""
     return values
+
+
+def tanh(values: FloatArray) -> FloatArray:
+    """Hyperbolic tangent."""
+    bounded: FloatArray = np.tanh(values)
+    return bounded
+
+
+def relu(values: FloatArray) -> FloatArray:
+    """max(x, 0)."""
+    positive: FloatArray = np.maximum(values, 0)
+    return positive

@@ -1,4 +1,4 @@
-"""How alike vectors are: the similarity functions of sentence-transformers."""
+"""Similarity functions of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
-from ..inputs import check_floats
-from .embedding import normalized
+from .inputs import check_floats
 
 FloatArray = NDArray[np.float32]
+
+# Names as in sentence-transformers' config_sentence_transformers.json.
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+
+def normalized(vectors: FloatArray) -> FloatArray:
+    """Scale each row of [n, dim] to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: FloatArray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def similarity(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
@@ -21,37 +30,37 @@ def similarity(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
     Args:
         a: [n, dim], or [dim] for a single vector.
         b: [m, dim], or [dim].
-        name: one of the manifest's similarities.
+        name: one of ``SIMILARITIES``.
 
     Returns:
-        float32 [n, m], the larger the more alike; distances are negative.
+        float32 [n, m], larger for more similar vectors; distances are negated.
 
     Raises:
-        InputError: not vectors of one width.
+        InputError: no vectors, or of different widths.
     """
     rows, columns = _comparable(a, b, name)
     if name not in _DISTANCES:
         products: FloatArray = rows @ columns.T
         return products
     # From differences: squares of long vectors would cancel. A row at a time bounds memory.
-    alike = np.zeros((len(rows), len(columns)), np.float32)
-    for result, row in zip(alike, rows, strict=True):
+    scores = np.zeros((len(rows), len(columns)), np.float32)
+    for result, row in zip(scores, rows, strict=True):
         result[:] = -_DISTANCES[name](columns - row)
-    return alike
+    return scores
 
 
 def pairwise(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
-    """Compare every row of ``a`` with the row of ``b`` that has its place, as :func:`similarity`.
+    """Compare each row of ``a`` with the same row of ``b``, as :func:`similarity` does.
 
     Returns:
         float32 [n].
 
     Raises:
-        InputError: not vectors of one width, or not as many.
+        InputError: no vectors, of different widths, or different numbers of them.
     """
     rows, others = _comparable(a, b, name)
     if len(rows) != len(others):
-        raise InputError(f"There are {len(rows)} and {len(others)} vectors; expected as many.")
+        raise InputError(f"There are {len(rows)} and {len(others)} vectors; expected equal numbers.")
     if name in _DISTANCES:
         return -_DISTANCES[name](rows - others)
     products: FloatArray = np.einsum("nd,nd->n", rows, others)
@@ -59,11 +68,11 @@ def pairwise(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
 
 
 def _comparable(a: ArrayLike, b: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:
-    """Vectors whose products, or distances, are the similarity called ``name``."""
+    """Return both as rows; for the cosine scaled to length 1."""
     rows, columns = _vectors(a), _vectors(b)
     if rows.shape[1] != columns.shape[1]:
         raise InputError(
-            f"The vectors have {rows.shape[1]} and {columns.shape[1]} dimensions; expected as many."
+            f"The vectors have {rows.shape[1]} and {columns.shape[1]} dimensions; expected the same."
         )
     return (normalized(rows), normalized(columns)) if name == "cosine" else (rows, columns)
 

@@ -1,4 +1,4 @@
-"""Embeddings in a byte or a bit for each dimension, as sentence-transformers quantises them."""
+"""int8 and binary embeddings, quantised as sentence-transformers does."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
-from ..inputs import check_floats
+from .inputs import check_choice, check_floats
 
-OUTPUTS = ("float32", "int8", "uint8", "binary", "ubinary")
-# Those that divide the range of each dimension into 255 steps.
+DTYPES = ("float32", "int8", "uint8", "binary", "ubinary")
+# Divide the range of each dimension into 255 steps.
 _RANGED = ("int8", "uint8")
 # Fewer vectors say little about a range.
 _FEW = 100
@@ -23,33 +23,32 @@ _log = logging.getLogger("mbert")
 FloatArray = NDArray[np.float32]
 
 
-def settle_ranges(
-    output: str, ranges: ArrayLike | None, calibration: ArrayLike | None
+def resolve_ranges(
+    dtype: str, ranges: ArrayLike | None, calibration: ArrayLike | None
 ) -> FloatArray | None:
-    """Settle on the ranges of ``output``.
+    """Return the ranges of each dimension for ``dtype``.
 
     Args:
-        output: one of ``OUTPUTS``.
+        dtype: one of ``DTYPES``.
         ranges: [2, dim], the least and the largest value of each dimension.
         calibration: [n, dim], embeddings whose values span the ranges.
 
     Returns:
-        float32 [2, dim]; None where neither is given.
+        float32 [2, dim]; None if neither is given.
 
     Raises:
-        InputError: an unknown ``output``; both; one of a wrong shape, or for an output without
-            ranges; a range that ends before it begins.
+        InputError: an unknown ``dtype``; both given; a wrong shape; a dtype without ranges; or a
+            range whose end is below its start.
     """
-    if output not in OUTPUTS:
-        raise InputError(f"output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
+    check_choice("dtype", dtype, DTYPES)
     given = {"ranges": ranges, "calibration": calibration}
     named = [name for name, value in given.items() if value is not None]
     if not named:
         return None
-    if len(named) == 2 or output not in _RANGED:
+    if len(named) == 2 or dtype not in _RANGED:
         raise InputError(
-            f"output is {output!r} with {' and '.join(named)}; expected one of them at the most, "
-            f"and with {' or '.join(_RANGED)} alone."
+            f"dtype is {dtype!r} with {' and '.join(named)}; expected at most one of them, "
+            f"and only with {' or '.join(_RANGED)}."
         )
     value = given[named[0]]
     assert value is not None
@@ -71,12 +70,12 @@ def settle_ranges(
     return values
 
 
-def needs_ranges(output: str) -> bool:
-    """Whether ``output`` is made with ranges."""
-    return output in _RANGED
+def needs_ranges(dtype: str) -> bool:
+    """Return True if ``dtype`` is made with ranges."""
+    return dtype in _RANGED
 
 
-def quantized(vectors: FloatArray, output: str, ranges: FloatArray | None) -> NDArray[Any]:
+def quantized(vectors: FloatArray, dtype: str, ranges: FloatArray | None) -> NDArray[Any]:
     """Quantise [n, dim] vectors.
 
     int8 and uint8 [n, dim]: the number of the step, of 255 equal ones, that a value lies in (less
@@ -86,42 +85,42 @@ def quantized(vectors: FloatArray, output: str, ranges: FloatArray | None) -> ND
 
     Args:
         vectors: float32.
-        output: one of ``OUTPUTS``.
+        dtype: one of ``DTYPES``.
         ranges: float32 [2, dim]; None: those that the vectors span.
 
     Raises:
         InputError: ranges of another width, or none for a single vector.
     """
-    if output == "float32":
+    if dtype == "float32":
         return vectors
-    if output not in _RANGED:
+    if dtype not in _RANGED:
         bits: NDArray[np.uint8] = np.packbits(vectors > 0, axis=-1)
-        return bits if output == "ubinary" else (bits ^ 0x80).view(np.int8)
+        return bits if dtype == "ubinary" else (bits ^ 0x80).view(np.int8)
     if ranges is None:
-        ranges = _own_ranges(vectors, output)
+        ranges = _own_ranges(vectors, dtype)
     if ranges.shape[1] != vectors.shape[1]:
         raise InputError(
-            f"The ranges of {output} have {ranges.shape[1]} dimensions, the embeddings have "
+            f"The ranges of {dtype} have {ranges.shape[1]} dimensions, the embeddings have "
             f"{vectors.shape[1]}."
         )
     least, largest = ranges
     steps = (largest - least) / 255
     steps = np.where(steps == 0, np.float32(1), steps)
     places: FloatArray = np.clip(np.floor((vectors - least) / steps), 0, 255)
-    return places.astype(np.uint8) if output == "uint8" else (places - 128).astype(np.int8)
+    return places.astype(np.uint8) if dtype == "uint8" else (places - 128).astype(np.int8)
 
 
-def _own_ranges(vectors: FloatArray, output: str) -> FloatArray:
+def _own_ranges(vectors: FloatArray, dtype: str) -> FloatArray:
     if len(vectors) == 1:
         raise InputError(
-            f"One embedding has no range to divide into the steps of {output}. Pass ranges= or "
+            f"One embedding has no range to divide into the steps of {dtype}. Pass ranges= or "
             "calibration=."
         )
     if len(vectors) < _FEW:
         _log.warning(
             "The ranges of %s are those of %d embeddings: pass ranges= or calibration=, so that "
             "vectors of different calls can be compared.",
-            output,
+            dtype,
             len(vectors),
         )
     return _span(vectors)
