@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbert.errors import BackendError, InputError
-from mbert.runtime.manifest import Manifest
+from mbert.runtime.manifest_reader import read_manifest
 
 from .random_checkpoint import SHAPES
 from .roofline import (
@@ -133,7 +133,7 @@ def predict(
             "Predict with --precision fp16."
         )
     if bundle is not None:
-        manifest = Manifest.read(bundle)
+        manifest = read_manifest(bundle)
         source = str(manifest.source.get("checkpoint"))
         model = Shape.of_manifest(manifest.model)
     else:

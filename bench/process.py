@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from mbert import errors
-from mbert.runtime.closing import Closing
 
 from .errors import BenchError
 
@@ -25,7 +25,7 @@ _TAIL_LINES = 8
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "CI": "true"}
 
 
-class WorkerProcess(Closing):
+class WorkerProcess(AbstractContextManager["WorkerProcess"]):
     """A process that runs ``mbert.bench.worker``; a context manager that ends it."""
 
     def __init__(
@@ -81,6 +81,10 @@ class WorkerProcess(Closing):
             raise _error(reply["error"], self.name, command)
         result: dict[str, Any] = reply["result"]
         return result
+
+    def __exit__(self, *exception: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """End the process, at once if it does not end by itself."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mbert.runtime.closing import Closing
 
 from .errors import BenchError
 from .process import WorkerProcess
@@ -38,7 +37,7 @@ class Entrant:
         return self.precision == EXACT
 
 
-class Runner(Closing):
+class Runner(AbstractContextManager["Runner"]):
     """An entrant in its process, which is started anew where it died; a context manager."""
 
     def __init__(self, entrant: Entrant, task: str, threads: int, folder: Path) -> None:
@@ -93,6 +92,10 @@ class Runner(Closing):
         reply = self._process.ask(command, **arguments)
         self.peak_bytes = max(self.peak_bytes, reply.get("peak_bytes", 0))
         return reply
+
+    def __exit__(self, *exception: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """End the process."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mbert.errors import BackendError, BundleError, InputError
 from mbert.runtime.manifest import Manifest
+from mbert.runtime.manifest_reader import read_manifest
 from mbert.steps import Steps
 
 from .driver import Measurement, measure
@@ -57,7 +58,7 @@ def compare_programs(
         MbertError: a bundle cannot be loaded, dies or computes something else than the others; or
             none of the peers can be loaded.
     """
-    manifests = [Manifest.read(bundle) for bundle in bundles]
+    manifests = [read_manifest(bundle) for bundle in bundles]
     manifest = manifests[0]
     fitting, skipped = _fitting(workloads, manifests)
     ordinary = ordinary_ids(manifest.model["vocab_size"], manifest.special_tokens.values())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from mbert.runtime.packing import counted_tokens
+from mbert.runtime.feeds import counted_tokens
 
 Int32Array = NDArray[np.int32]
 

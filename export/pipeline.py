@@ -18,13 +18,14 @@ from mbert.model.heads.modular_classification import labels_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import (
-    LABELLED,
     MANIFEST,
-    Embedding,
     Limits,
     Manifest,
-    Reranking,
 )
+
+from mbert.runtime.tasks import TASKS as RUNTIME_TASKS
+from mbert.runtime.tasks.embedding import EmbeddingSettings
+from mbert.runtime.tasks.reranking import RerankingSettings
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .checkpoint import DEFAULT_CHECKPOINT, Checkpoint, open_checkpoint
@@ -257,24 +258,24 @@ def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
         labels = labels_of(config, source.modules)
     return {
         "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
-        "labels": labels if task in LABELLED else None,
+        "labels": labels if RUNTIME_TASKS[task].labelled else None,
         "problem_type": config.problem_type if task == "text-classification" else None,
         "embedding": _embedding(source, task) if task in _DEFAULT_SIMILARITIES else None,
         "reranking": _reranking(source) if _reranks(source, task) else None,
     }
 
 
-def _embedding(source: Checkpoint, task: str) -> Embedding:
+def _embedding(source: Checkpoint, task: str) -> EmbeddingSettings:
     default = _DEFAULT_SIMILARITIES[task]
-    return Embedding(**asdict(sentence_settings(source.folder, source.modules, default)))
+    return EmbeddingSettings(**asdict(sentence_settings(source.folder, source.modules, default)))
 
 
 def _reranks(source: Checkpoint, task: str) -> bool:
     return task == "text-classification" and len(labels_of(source.config, source.modules)) == 1
 
 
-def _reranking(source: Checkpoint) -> Reranking:
-    return Reranking(**asdict(reranking_settings(source.folder)))
+def _reranking(source: Checkpoint) -> RerankingSettings:
+    return RerankingSettings(**asdict(reranking_settings(source.folder)))
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:

@@ -21,7 +21,8 @@ from torch.export import Dim
 import mbert.model.operators  # noqa: F401
 from mbert.model.operators.linear import ACTIVATION_CODES
 from mbert.model.operators.pooling import POOLING_MODES
-from mbert.runtime.manifest import OUTPUTS, TensorSpec
+from mbert.runtime.manifest import TensorSpec
+from mbert.runtime.tasks import TASKS
 
 from .inputs import SYMBOLS, make_batch
 from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_bodies, register_schemas
@@ -46,7 +47,7 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     the graph by name only; see :func:`attach_functions`.
     """
     register_schemas()
-    outputs = OUTPUTS[task]
+    outputs = TASKS[task].outputs
     # Of sizes that are all different, and ids that every vocabulary has.
     batch = make_batch(model, (3, 4), 2, np.random.default_rng(0))
     example = {name: torch.from_numpy(array) for name, array in batch.items()}

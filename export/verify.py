@@ -22,7 +22,8 @@ from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.bundle import MODEL, Bundle
 from mbert.runtime.calls import compute
-from mbert.runtime.manifest import OUTPUTS, Engine, Manifest
+from mbert.runtime.manifest import Engine, Manifest
+from mbert.runtime.tasks import TASKS
 
 from .graph import Graph
 from .hooks import hooked
@@ -118,7 +119,7 @@ def make_reference(
         ExportError: ``precision`` does.
     """
     outputs, exact_hidden = _run_with_hidden(model.double(), inputs)
-    exact = dict(zip(OUTPUTS[task], outputs, strict=True))
+    exact = dict(zip(TASKS[task].outputs, outputs, strict=True))
     if reduce is None:
         cast(model, precision)
     else:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from mbert.errors import CheckpointError
 from mbert.model.heads.module_spec import MASK, SETTINGS, ModuleSpec
-from mbert.runtime import late_interaction as runtime
+from mbert.runtime.tasks import multi_vector as runtime
 from mbert.runtime.manifest import Limits
 
 from .embedding_settings import longest_sequence
@@ -147,7 +147,7 @@ _IS_MEAN = {"maxsim": False, "meanmaxsim": True, "MaxSim": False, "cosine": Fals
 
 def resolve(
     checkpoint: Checkpoint, tokenizer_file: Path, mask: int | None, limits: Limits
-) -> runtime.LateInteraction | None:
+) -> runtime.MultiVectorSettings | None:
     """Settle the terms of queries and documents for the manifest.
 
     Args:
@@ -194,7 +194,7 @@ def resolve(
         # A prompt may repeat the prefix, which is a token of its own here.
         prompt = prompt.removeprefix(given.prefix or "")
         length = min(given.length or usual, longest)
-        terms[role] = runtime.Terms(prompt, prefix, length, skipped)
+        terms[role] = runtime.RoleSettings(prompt, prefix, length, skipped)
     expansion = None
     if found.expansion is not None:
         if found.expansion.length > longest:
@@ -209,9 +209,9 @@ def resolve(
                 "Queries are expanded with the mask token, and the tokenizer names none. Name it "
                 "in tokenizer_config.json (mask_token)."
             )
-        expansion = runtime.Expansion(mask, found.expansion.length, found.expansion.attended)
+        expansion = runtime.QueryExpansion(mask, found.expansion.length, found.expansion.attended)
     mean = _IS_MEAN[similarity]
-    return runtime.LateInteraction(terms["query"], terms["document"], expansion, mean)
+    return runtime.MultiVectorSettings(terms["query"], terms["document"], expansion, mean)
 
 
 def _id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mbert.model.heads.module_spec import MASK, MODULES, SETTINGS, ModuleSpec
 from mbert.model.heads.sentence_modules import TOKENS
-from mbert.runtime.late_interaction import ROLES
+from mbert.runtime.tasks.multi_vector import ROLES
 
 from .json_files import read_json
 

@@ -12,7 +12,7 @@ from mbert.model.heads.module_spec import (
     TRANSFORMER,
     ModuleSpec,
 )
-from mbert.runtime.late_interaction import ROLES
+from mbert.runtime.tasks.multi_vector import ROLES
 
 # Arguments for what transformers loads and calls, by older and by newer names.
 _ARGUMENTS = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from langchain_core.embeddings import Embeddings
 
-from mbert.runtime import Model, load
+from mbert.runtime import Embedder
 
 from .sentence_transformers import PROMPT_NAMES, role_prompt
 
@@ -20,7 +20,7 @@ class MbertEmbeddings(Embeddings):
 
     def __init__(
         self,
-        bundle: str | os.PathLike[str] | Model,
+        bundle: str | os.PathLike[str] | Embedder,
         *,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
@@ -33,11 +33,11 @@ class MbertEmbeddings(Embeddings):
         Args:
             bundle: the folder of a sentence-similarity or feature-extraction bundle, or a model
                 that is loaded already.
-            query_prompt: as ``prompt`` of :meth:`mbert.Model.embed`; None: the checkpoint's prompt
+            query_prompt: as ``prompt`` of :meth:`mbert.Embedder.embed`; None: the checkpoint's prompt
                 "query", or where it knows none of that name its default.
             document_prompt: likewise; None: the first of the checkpoint's prompts "document",
                 "passage" and "corpus" that is not empty.
-            overflow: of texts that are too long: "truncate", "chunk" or "error".
+            overflow: of texts that are too long: "truncate", "window" or "error".
             threads: as in :func:`mbert.load`.
             device: as in :func:`mbert.load`.
 
@@ -45,10 +45,10 @@ class MbertEmbeddings(Embeddings):
             BundleError: as :func:`mbert.load`.
             BackendError: as :func:`mbert.load`.
         """
-        if isinstance(bundle, Model):
+        if isinstance(bundle, Embedder):
             self.model = bundle
         else:
-            self.model = load(bundle, threads=threads, device=device)
+            self.model = Embedder.load(bundle, threads=threads, device=device)
         own = self.model.info.embedding
         known = own.prompts if own else {}
         self._query_prompt = _chosen(query_prompt, known, "query")

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import InputError
-from mbert.runtime import Model, load
-from mbert.runtime.tasks.embedding import PromptText, width_of
-from mbert.runtime.tasks.similarity import pairwise
+from mbert.runtime import Embedder
+from mbert.runtime.prompts import PromptText
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +32,7 @@ class SentenceTransformer:
 
     def __init__(
         self,
-        model_name_or_path: str | os.PathLike[str] | Model,
+        model_name_or_path: str | os.PathLike[str] | Embedder,
         device: str | None = None,
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
@@ -67,12 +66,12 @@ class SentenceTransformer:
                 f"{', '.join(options)}: a bundle has no such option. What it is was settled by the "
                 "export."
             )
-        if isinstance(model_name_or_path, Model):
+        if isinstance(model_name_or_path, Embedder):
             if device is not None:
                 raise InputError(f"device is {device!r}; the model is loaded already.")
             self.model = model_name_or_path
         else:
-            self.model = load(model_name_or_path, device=device)
+            self.model = Embedder.load(model_name_or_path, device=device)
         own = self.model.info.embedding
         self.prompts = {**(own.prompts if own else {}), **(prompts or {})}
         self.default_prompt_name = default_prompt_name or (own.default_prompt if own else None)
@@ -148,8 +147,8 @@ class SentenceTransformer:
                 prompt=self._prompt(prompt_name, prompt),
                 dimensions=self._dimensions(truncate_dim),
                 normalize=normalize_embeddings,
-                output=precision,
-                truncate=True,
+                dtype=precision,
+                overflow="truncate",
                 progress=show_progress_bar,
             )
         if convert_to_numpy and not convert_to_tensor:
@@ -191,7 +190,7 @@ class SentenceTransformer:
         embeddings2: NDArray[Any] | Tensor | Sequence[Any],
     ) -> NDArray[np.float32] | Tensor:
         """Compare every one of the first vectors with its counterpart, [n]; else as above."""
-        scores = pairwise(np.asarray(embeddings1), np.asarray(embeddings2), self.similarity_fn_name)
+        scores = self.model.similarity_pairwise(np.asarray(embeddings1), np.asarray(embeddings2))
         return _like(scores, embeddings1)
 
     @property
@@ -215,21 +214,15 @@ class SentenceTransformer:
 
     def get_embedding_dimension(self) -> int:
         """How many values a vector has."""
-        dimensions = self._dimensions(None)
-        own = self.model.info.embedding
-        return dimensions or (own.dimensions if own else None) or self._width
+        return self._dimensions(None) or self.model.dimension
 
     def get_sentence_embedding_dimension(self) -> int:
         """The older name of :meth:`get_embedding_dimension`."""
         return self.get_embedding_dimension()
 
-    @property
-    def _width(self) -> int:
-        return width_of(self.model.info)
-
     def _dimensions(self, truncate_dim: int | None) -> int | None:
         kept = self.truncate_dim if truncate_dim is None else truncate_dim
-        return None if kept is None else min(kept, self._width)
+        return None if kept is None else min(kept, self.model.info.width)
 
     def _named(self, name: str | None) -> str:
         if name is None:

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from mbert.errors import BackendError, InputError
 
-from ..bundle import Bundle
-
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from .cuda import Device
 
 

@@ -1,0 +1,130 @@
+"""Load a bundle; export a checkpoint to one first, once, where that is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import BackendError, ExportError, InputError
+from .runtime.cache import cache_folder
+from .runtime.loading import load as load_bundle
+from .runtime.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from .runtime import Model
+
+_log = logging.getLogger("mbert")
+
+# "name" or "organisation/name", as the Hugging Face hub has them.
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    precision: str = "auto",
+    revision: str | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    overflow: str | None = None,
+    kernels: bool = True,
+) -> Model:
+    """Load a bundle, or export a checkpoint for this machine's CPU once and load that.
+
+    A checkpoint is exported into the user's cache (``$MBERT_CACHE``, else ``~/.cache/mbert``) the
+    first time, which a log message says; it needs ``pip install 'mbert[export]'``.
+
+    Args:
+        path: a bundle's folder; or a checkpoint's folder or Hugging Face hub id.
+        task: of a checkpoint only: as for :func:`mbert.convert`.
+        precision: of a checkpoint only: as for :func:`mbert.convert`.
+        revision: of a hub id only: branch, tag or commit.
+        threads: threads of one call of the graph; None: one for each core that this process may
+            use, a container's quota included.
+        device: "cpu", "cuda" or "cuda:1"; None: the bundle's target, which it must fit.
+        overflow: default of every call for texts that are too long: "error", "truncate" or
+            "window"; None: the task's default.
+        kernels: run mbert's kernels. False runs the standard operators that the bundle carries for
+            each of them: slower, for debugging.
+
+    Returns:
+        The model of the bundle's task, such as an :class:`mbert.Embedder`. Load with the class
+        (``mbert.Embedder.load(bundle)``) for a precise static type.
+
+    Raises:
+        BundleError: not a bundle, a newer format, or files that changed since the export.
+        CheckpointError, ExportError: the checkpoint cannot be exported.
+        BackendError: the backend or the GPU is missing or refuses the bundle.
+        InputError: an invalid option.
+    """
+    options: dict[str, Any] = {
+        "threads": threads,
+        "device": device,
+        "overflow": overflow,
+        "kernels": kernels,
+    }
+    if not _is_checkpoint(path):
+        for name, value in (("task", task), ("revision", revision)):
+            if value is not None:
+                raise InputError(f"{name} is {value!r}; {path} is no checkpoint but a bundle.")
+        if precision != "auto":
+            raise InputError(f"precision is {precision!r}; {path} is no checkpoint but a bundle.")
+        return load_bundle(path, **options)
+    return load_bundle(_exported(path, task, precision, revision), **options)
+
+
+def _is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Tell a checkpoint's folder, or a hub id, from a bundle."""
+    folder = Path(path)
+    if folder.exists():
+        return not (folder / MANIFEST).exists() and (folder / "config.json").exists()
+    return isinstance(path, str) and _HUB_ID.fullmatch(path) is not None and "/" in path
+
+
+def _exported(
+    path: str | os.PathLike[str], task: str | None, precision: str, revision: str | None
+) -> Path:
+    """Return the cached bundle of a checkpoint; export it if there is none yet."""
+    try:
+        from .export import convert
+        from .export.checkpoint.folder import open_checkpoint
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"{os.fspath(path)} is a checkpoint, and exporting it needs {error.name}. Install it "
+            "with `pip install 'mbert[export]'`, or load a bundle."
+        ) from error
+    cache = cache_folder()
+    if cache is None:
+        raise BackendError(
+            f"{os.fspath(path)} is a checkpoint, and there is no cache folder to export it into. "
+            "Set MBERT_CACHE, or export it with mbert-export and load the bundle."
+        )
+    checkpoint = open_checkpoint(os.fspath(path), revision)
+    key = [__version__, checkpoint.source, checkpoint.revision, task, precision]
+    if checkpoint.revision is None:
+        key += [_stamp(file) for file in sorted(checkpoint.folder.rglob("*")) if file.is_file()]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+    bundle = cache / "bundles" / f"{checkpoint.folder.resolve().name}-{digest}"
+    if (bundle / MANIFEST).exists():
+        return bundle
+    _log.warning("Exporting %s to %s: this happens once, and takes a while.", path, bundle)
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        convert(path, bundle, task=task, precision=precision, revision=revision)
+    except ExportError:
+        # Another process may have written the same bundle meanwhile.
+        if not (bundle / MANIFEST).exists():
+            raise
+    return bundle
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
