@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from .errors import BenchError
 from .process import WorkerProcess
 from .programs import EXACT, Kind

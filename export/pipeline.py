@@ -22,7 +22,6 @@ from mbert.runtime.manifest import (
     Limits,
     Manifest,
 )
-
 from mbert.runtime.tasks import TASKS as RUNTIME_TASKS
 from mbert.runtime.tasks.embedding import EmbeddingSettings
 from mbert.runtime.tasks.reranking import RerankingSettings

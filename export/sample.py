@@ -56,7 +56,8 @@ def read_sample(
         ids = [generator.integers(0, vocab_size, n, dtype=np.int32) for n in lengths]
         return Sample("random token ids", ids)
     lines = read_lines(text)
-    encoded = [ids[:longest] for ids in Tokenizer(tokenizer, limits).encode(lines, truncate=True)]
+    encode = Tokenizer(tokenizer, limits, vocab_size).encode
+    encoded = [ids[:longest] for ids in encode(lines, "truncate")]
     # Short ones, as they are, and a long one: attention to much else changes what is reached.
     joined = np.concatenate(encoded)[:longest]
     return Sample(text.name if text else "the built-in sample", [*encoded, joined])

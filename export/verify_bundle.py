@@ -195,7 +195,9 @@ def _sequences(bundle: Bundle, texts: Sequence[str] | None) -> list[NDArray[np.i
             f"{bundle.folder} has no tokenizer.json, since the checkpoint had none: it cannot be "
             "compared on texts. Leave them out; random ids take their place."
         )
-    return Tokenizer(bundle.tokenizer, bundle.manifest.limits).encode(texts, truncate=True)
+    return Tokenizer(bundle.tokenizer, bundle.manifest.limits, bundle.manifest.vocab_size).encode(
+        texts, "truncate"
+    )
 
 
 def _batches(

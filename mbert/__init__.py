@@ -94,8 +94,8 @@ def _missing(module: str, part: str) -> str:
     """Say how to install a module that cannot be imported."""
     if module.startswith("mbert"):
         return (
-            f"{module} is missing: Python found mbert's source tree, not the installed package. Run "
-            "Python from another folder, or install with `pip install .`."
+            f"{module} is missing: Python found mbert's source tree, not the installed package. "
+            "Run Python from another folder, or install with `pip install .`."
         )
     extra = "" if part == "runtime" else f"[{part}]"
     return f"The Python module {module!r} is missing. Install it with `pip install 'mbert{extra}'`."

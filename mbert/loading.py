@@ -107,7 +107,7 @@ def _exported(
             "Set MBERT_CACHE, or export it with mbert-export and load the bundle."
         )
     checkpoint = open_checkpoint(os.fspath(path), revision)
-    key = [__version__, checkpoint.source, checkpoint.revision, task, precision]
+    key: list[Any] = [__version__, checkpoint.source, checkpoint.revision, task, precision]
     if checkpoint.revision is None:
         key += [_stamp(file) for file in sorted(checkpoint.folder.rglob("*")) if file.is_file()]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]

@@ -19,7 +19,7 @@ from .tasks.base import Command, CommandOption
 
 
 def _click_option(option: CommandOption) -> click.Option:
-    kind: click.ParamType = click.STRING
+    kind: Any = click.STRING
     if option.choices is not None:
         kind = click.Choice(option.choices)
     elif option.minimum is not None:

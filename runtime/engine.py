@@ -169,5 +169,3 @@ class Engine:
             packed[order] = output
             output = packed
         return np.split(output, boundaries)
-
-

@@ -64,7 +64,9 @@ def check_sequences(
             ``[0, vocab_size)``; the message names it by its number.
     """
     if isinstance(sequences, str | bytes):
-        raise InputError("Expected a list of token id sequences, found a string. tokenize() makes token ids.")
+        raise InputError(
+            "Expected a list of token id sequences, found a string. tokenize() makes token ids."
+        )
     checked = []
     for i, sequence in enumerate(sequences):
         ids = _integers(sequence, f"Sequence {i}")

@@ -52,9 +52,7 @@ class Model:
 
     commands: ClassVar[tuple[Command, ...]] = ()
 
-    def __init__(
-        self, context: TaskContext, engine: Engine, reload: Callable[[], Model]
-    ) -> None:
+    def __init__(self, context: TaskContext, engine: Engine, reload: Callable[[], Model]) -> None:
         """Run ``engine``; :func:`mbert.load` calls this. ``reload`` must pickle."""
         self.context = context
         self.engine = engine
@@ -137,7 +135,7 @@ class Model:
         self.engine.run_packed(feeds)
 
     @overload
-    def tokenize(self, texts: str) -> Int32Array: ...
+    def tokenize(self, texts: str) -> Int32Array: ...  # type: ignore[overload-overlap]
     @overload
     def tokenize(self, texts: Iterable[Text]) -> list[Int32Array]: ...
     def tokenize(self, texts: str | Iterable[Text]) -> Int32Array | list[Int32Array]:
@@ -160,7 +158,7 @@ class Model:
         return self.context.tokenizer.ids(as_sequence(texts, "texts"))
 
     @overload
-    def count_tokens(self, texts: str) -> int: ...
+    def count_tokens(self, texts: str) -> int: ...  # type: ignore[overload-overlap]
     @overload
     def count_tokens(self, texts: Iterable[Text]) -> list[int]: ...
     def count_tokens(self, texts: str | Iterable[Text]) -> int | list[int]:
@@ -274,6 +272,20 @@ class Model:
             raise InputError(f"Expected several inputs, found a {type(inputs).__name__}.")
         check_count("look_ahead", look_ahead)
         return self._blocks(operation, inputs, look_ahead, batch_tokens, progress)
+
+    def _stream(
+        self,
+        operation: Callable[..., Operation[Any, Any]],
+        inputs: Iterable[Any],
+        look_ahead: int,
+        options: Mapping[str, Any],
+    ) -> Iterator[Any]:
+        """Run :meth:`apply_iter` with the options of a call and of its operation mixed."""
+        call = {name: options[name] for name in CallOptions.__annotations__ if name in options}
+        own = {name: value for name, value in options.items() if name not in call}
+        return self.apply_iter(
+            operation(self.context, **own), inputs, look_ahead=look_ahead, **call
+        )
 
     def _blocks(
         self,

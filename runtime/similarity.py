@@ -60,7 +60,9 @@ def pairwise(a: ArrayLike, b: ArrayLike, name: str) -> FloatArray:
     """
     rows, others = _comparable(a, b, name)
     if len(rows) != len(others):
-        raise InputError(f"There are {len(rows)} and {len(others)} vectors; expected equal numbers.")
+        raise InputError(
+            f"There are {len(rows)} and {len(others)} vectors; expected equal numbers."
+        )
     if name in _DISTANCES:
         return -_DISTANCES[name](rows - others)
     products: FloatArray = np.einsum("nd,nd->n", rows, others)
@@ -72,7 +74,8 @@ def _comparable(a: ArrayLike, b: ArrayLike, name: str) -> tuple[FloatArray, Floa
     rows, columns = _vectors(a), _vectors(b)
     if rows.shape[1] != columns.shape[1]:
         raise InputError(
-            f"The vectors have {rows.shape[1]} and {columns.shape[1]} dimensions; expected the same."
+            f"The vectors have {rows.shape[1]} and {columns.shape[1]} dimensions; expected equal "
+            "ones."
         )
     return (normalized(rows), normalized(columns)) if name == "cosine" else (rows, columns)
 

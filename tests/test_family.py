@@ -89,8 +89,8 @@ def test_tokens_are_embedded_as_by_the_multi_vector_encoder(name: str, tmp_path:
     texts = list(TEXTS)
     with mbert.load(tmp_path / "bundle") as model:
         assert model.info.task == "multi-vector"
-        queries = model.embed_multi(texts, role="query", truncate=True)
-        documents = model.embed_multi(texts, role="document", truncate=True)
+        queries = model.embed(texts, role="query", overflow="truncate")
+        documents = model.embed(texts, role="document", overflow="truncate")
     expected = [*oracle.encode_query(texts), *oracle.encode_document(texts)]
     for vectors, right in zip([*queries, *documents], expected, strict=True):
         np.testing.assert_allclose(vectors, np.asarray(right), atol=1e-4)

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 from mbert.errors import CheckpointError
 from mbert.model.heads.module_spec import MASK, SETTINGS, ModuleSpec
-from mbert.runtime.tasks import multi_vector as runtime
 from mbert.runtime.manifest import Limits
+from mbert.runtime.tasks import multi_vector as runtime
 
 from .embedding_settings import longest_sequence
 from .folder import Checkpoint

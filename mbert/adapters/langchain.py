@@ -33,8 +33,8 @@ class MbertEmbeddings(Embeddings):
         Args:
             bundle: the folder of a sentence-similarity or feature-extraction bundle, or a model
                 that is loaded already.
-            query_prompt: as ``prompt`` of :meth:`mbert.Embedder.embed`; None: the checkpoint's prompt
-                "query", or where it knows none of that name its default.
+            query_prompt: as ``prompt`` of :meth:`mbert.Embedder.embed`; None: the checkpoint's
+                prompt "query", or else its default.
             document_prompt: likewise; None: the first of the checkpoint's prompts "document",
                 "passage" and "corpus" that is not empty.
             overflow: of texts that are too long: "truncate", "window" or "error".

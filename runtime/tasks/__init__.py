@@ -26,8 +26,5 @@ TASKS: dict[str, Task] = {task.name: task for module in _MODULES for task in mod
 
 # Every command of `mbert run`.
 COMMANDS: tuple[Command, ...] = tuple(
-    command
-    for module in _MODULES
-    for model in module.MODELS
-    for command in model.commands
+    command for module in _MODULES for model in module.MODELS for command in model.commands
 )

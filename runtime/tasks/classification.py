@@ -108,7 +108,9 @@ class Classifier(Model):
     """Text classification: bundles for text-classification."""
 
     @overload
-    def classify(self, texts: str, **options: Unpack[ClassifyOptions]) -> list[LabelScore]: ...
+    def classify(  # type: ignore[overload-overlap]
+        self, texts: str, **options: Unpack[ClassifyOptions]
+    ) -> list[LabelScore]: ...
     @overload
     def classify(
         self, texts: Iterable[Text], **options: Unpack[ClassifyOptions]
@@ -151,18 +153,10 @@ class Classifier(Model):
         texts: Iterable[Text],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[ClassifyOptions],
     ) -> Iterator[list[LabelScore]]:
         """Classify any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            Classify(self.context, **options),
-            texts,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(Classify, texts, look_ahead, options)
 
 
 def print_labels(text: str, labels: Sequence[LabelScore]) -> Answer:

@@ -164,7 +164,7 @@ class Embed(Operation[Text, FloatArray]):
 
     def reduce(self, rows: Rows, sequence: TokenSequence) -> tuple[FloatArray, int]:
         """Return the window's vector and its number of new tokens."""
-        vector = rows[0] if self.pooling is None else pool(rows[0], self.pooling)
+        vector: FloatArray = rows[0] if self.pooling is None else pool(rows[0], self.pooling)
         return vector, sequence.source
 
     def decode(self, parts: Sequence[tuple[FloatArray, int]]) -> FloatArray:
@@ -173,7 +173,7 @@ class Embed(Operation[Text, FloatArray]):
             return parts[0][0]
         weights = np.array([new for _, new in parts], np.float64)[:, None]
         vectors = np.stack([vector for vector, _ in parts])
-        mean: FloatArray = (vectors * weights).sum(axis=0) / max(weights.sum(), 1)
+        mean: NDArray[np.float64] = (vectors * weights).sum(axis=0) / max(weights.sum(), 1)
         return mean.astype(np.float32)
 
     def collect(self, results: list[FloatArray]) -> NDArray[Any]:
@@ -198,7 +198,8 @@ def _pooling(requested: str | None, default: str | None) -> str:
 def pool(hidden: FloatArray, pooling: str) -> FloatArray:
     """[tokens, hidden] -> [hidden]: the first token's, or the mean in float64."""
     if pooling == "cls":
-        return hidden[0].copy()
+        first: FloatArray = hidden[0].copy()
+        return first
     mean: NDArray[np.float64] = hidden.sum(axis=0, dtype=np.float64) / len(hidden)
     return mean.astype(np.float32)
 
@@ -278,8 +279,6 @@ class Embedder(Model):
         texts: Iterable[Text],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[EmbedOptions],
     ) -> Iterator[NDArray[Any]]:
         """Embed any number of texts in bounded memory.
@@ -287,8 +286,6 @@ class Embedder(Model):
         Args:
             texts: texts or pairs, read in blocks when their vectors are due.
             look_ahead: the largest block; blocks start with one text and double.
-            batch_tokens: as for :meth:`embed`.
-            progress: as for :meth:`embed`.
             options: as for :meth:`embed`; int8 and uint8 need ``ranges`` or ``calibration``.
 
         Yields:
@@ -298,15 +295,14 @@ class Embedder(Model):
             InputError: as :meth:`embed`; an error in a text when the first vector of its block is
                 due.
         """
-        operation = Embed(self.context, **options)
-        if needs_ranges(operation.dtype) and operation.ranges is None:
+        if needs_ranges(options.get("dtype", "float32")) and (
+            options.get("ranges") is None and options.get("calibration") is None
+        ):
             raise InputError(
-                f"dtype is {operation.dtype!r}; embed_iter reads texts in blocks, whose ranges "
+                f"dtype is {options['dtype']!r}; embed_iter reads texts in blocks, whose ranges "
                 "differ. Pass ranges= or calibration=."
             )
-        return self.apply_iter(
-            operation, texts, look_ahead=look_ahead, batch_tokens=batch_tokens, progress=progress
-        )
+        return self._stream(Embed, texts, look_ahead, options)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> FloatArray:
         """Compare embeddings by ``info.embedding.similarity``, or else by cosine.

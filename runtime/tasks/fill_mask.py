@@ -86,7 +86,7 @@ class MaskFiller(Model):
     """Masked-token prediction: bundles for fill-mask."""
 
     @overload
-    def fill_mask(
+    def fill_mask(  # type: ignore[overload-overlap]
         self, texts: str, **options: Unpack[FillMaskOptions]
     ) -> list[list[TokenPrediction]]: ...
     @overload
@@ -126,18 +126,10 @@ class MaskFiller(Model):
         texts: Iterable[Text],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[FillMaskOptions],
     ) -> Iterator[list[list[TokenPrediction]]]:
         """Do :meth:`fill_mask` for any number of texts; see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            FillMask(self.context, **options),
-            texts,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(FillMask, texts, look_ahead, options)
 
 
 def _answers(model: MaskFiller, texts: Iterator[str], **options: Any) -> Iterator[Answer]:
@@ -152,6 +144,4 @@ def _answers(model: MaskFiller, texts: Iterator[str], **options: Any) -> Iterato
 MaskFiller.commands = (Command(_answers, (TOP_K, OVERFLOW)),)
 
 MODELS: tuple[type[Model], ...] = (MaskFiller,)
-TASKS = (
-    Task("fill-mask", outputs={"logits": "masks"}, model=lambda manifest: MaskFiller),
-)
+TASKS = (Task("fill-mask", outputs={"logits": "masks"}, model=lambda manifest: MaskFiller),)

@@ -17,8 +17,18 @@ from ..inputs import check_choice
 from ..manifest import Limits
 from ..model import LOOK_AHEAD, CallOptions, Model
 from ..packing import TokenSequence
-from .base import OVERFLOW, TOP_K, Answer, Command, CommandOption, Operation, Task, TaskContext
-from .base import beside, exact
+from .base import (
+    OVERFLOW,
+    TOP_K,
+    Answer,
+    Command,
+    CommandOption,
+    Operation,
+    Task,
+    TaskContext,
+    beside,
+    exact,
+)
 from .reranking import QUERY, Rank, Ranking, RankResult, answer_ranking, check_ranking
 
 if TYPE_CHECKING:
@@ -46,7 +56,9 @@ class RoleSettings:
     skipped: tuple[int, ...]
 
     @classmethod
-    def parse(cls, role: str, entry: Mapping[str, Any], vocab_size: int, longest: int) -> RoleSettings:
+    def parse(
+        cls, role: str, entry: Mapping[str, Any], vocab_size: int, longest: int
+    ) -> RoleSettings:
         """Check one role of the manifest's entry."""
         what = f"late_interaction.{role}"
         if not isinstance(entry["prompt"], str):
@@ -255,7 +267,7 @@ class MultiVectorEmbedder(Model):
     """Multi-vector embeddings (ColBERT): bundles for multi-vector."""
 
     @overload
-    def embed(
+    def embed(  # type: ignore[overload-overlap]
         self, texts: str, *, role: str, **options: Unpack[MultiVectorOptions]
     ) -> FloatArray: ...
     @overload
@@ -297,18 +309,10 @@ class MultiVectorEmbedder(Model):
         *,
         role: str,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[MultiVectorOptions],
     ) -> Iterator[FloatArray]:
         """Embed any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            EmbedMulti(self.context, role=role, **options),
-            texts,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(EmbedMulti, texts, look_ahead, {**options, "role": role})
 
     def rerank(
         self,

@@ -26,13 +26,15 @@ from .base import (
     OVERFLOW,
     STRIDE,
     TOP_K,
-    Answer as Printed,
     Command,
     CommandOption,
     Operation,
     Task,
     TaskContext,
     beside,
+)
+from .base import (
+    Answer as Printed,
 )
 
 if TYPE_CHECKING:
@@ -239,9 +241,7 @@ def _widened(words: NDArray[np.int64], first: int, last: int) -> tuple[int, int]
     return int(same[0][0]), int(same[1][-1])
 
 
-def paired(
-    questions: str | Iterable[str], contexts: str | Iterable[str]
-) -> list[Question]:
+def paired(questions: str | Iterable[str], contexts: str | Iterable[str]) -> list[Question]:
     """Pair questions with contexts; a single one goes with each of the others.
 
     Raises:
@@ -267,7 +267,7 @@ class QuestionAnswerer(Model):
     """Extractive question answering: bundles for question-answering."""
 
     @overload
-    def answer(
+    def answer(  # type: ignore[overload-overlap]
         self, question: str, context: str, **options: Unpack[AnswerOptions]
     ) -> list[Answer]: ...
     @overload
@@ -343,18 +343,10 @@ class QuestionAnswerer(Model):
         pairs: Iterable[Question],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[AnswerOptions],
     ) -> Iterator[list[Answer]]:
         """Answer any number of (question, context); see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            AnswerQuestions(self.context, **options),
-            pairs,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(AnswerQuestions, pairs, look_ahead, options)
 
 
 _QUESTION = CommandOption("question", "The question; the texts are its contexts.")

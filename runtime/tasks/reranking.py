@@ -122,9 +122,7 @@ class Rerank(Rank):
         for query, documents in inputs:
             pairs = [(self.prompt + query, document) for document in documents]
             ids = self.context.tokenizer.encode(pairs, self.overflow)
-            groups.append(
-                [TokenSequence(i, source=d) for i, d in zip(ids, documents, strict=True)]
-            )
+            groups.append([TokenSequence(i, source=d) for i, d in zip(ids, documents, strict=True)])
         return groups
 
     def reduce(self, rows: Rows, sequence: TokenSequence) -> tuple[float, str]:

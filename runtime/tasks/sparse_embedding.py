@@ -109,7 +109,9 @@ class SparseEmbedder(Model):
     """Sparse embeddings: bundles for sparse-embedding."""
 
     @overload
-    def embed(self, texts: str, **options: Unpack[SparseOptions]) -> SparseEmbedding: ...
+    def embed(  # type: ignore[overload-overlap]
+        self, texts: str, **options: Unpack[SparseOptions]
+    ) -> SparseEmbedding: ...
     @overload
     def embed(
         self, texts: Iterable[Text], **options: Unpack[SparseOptions]
@@ -151,18 +153,10 @@ class SparseEmbedder(Model):
         texts: Iterable[Text],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[SparseOptions],
     ) -> Iterator[SparseEmbedding]:
         """Embed any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            EmbedSparse(self.context, **options),
-            texts,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(EmbedSparse, texts, look_ahead, options)
 
     def token_weights(
         self, embedding: SparseEmbedding, top_k: int | None = None

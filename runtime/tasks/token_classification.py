@@ -141,9 +141,7 @@ class Tag(Operation[str, list[Entity]]):
 
     def reduce(self, rows: Rows, sequence: TokenSequence) -> list[Entity]:
         """[tokens, labels] -> the entities of a window."""
-        return entities(
-            rows[0], sequence.source, self.labels, self.aggregation, self.ignore_labels
-        )
+        return entities(rows[0], sequence.source, self.labels, self.aggregation, self.ignore_labels)
 
     def decode(self, parts: Sequence[list[Entity]]) -> list[Entity]:
         """Join the entities of a text's windows."""
@@ -258,7 +256,9 @@ class TokenClassifier(Model):
     """Named entities and other labels of tokens: bundles for token-classification."""
 
     @overload
-    def tag(self, texts: str, **options: Unpack[TagOptions]) -> list[Entity]: ...
+    def tag(  # type: ignore[overload-overlap]
+        self, texts: str, **options: Unpack[TagOptions]
+    ) -> list[Entity]: ...
     @overload
     def tag(self, texts: Iterable[str], **options: Unpack[TagOptions]) -> list[list[Entity]]: ...
     def tag(
@@ -308,18 +308,10 @@ class TokenClassifier(Model):
         texts: Iterable[str],
         *,
         look_ahead: int = LOOK_AHEAD,
-        batch_tokens: int | None = None,
-        progress: bool = False,
         **options: Unpack[TagOptions],
     ) -> Iterator[list[Entity]]:
         """Tag any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
-        return self.apply_iter(
-            Tag(self.context, **options),
-            texts,
-            look_ahead=look_ahead,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        return self._stream(Tag, texts, look_ahead, options)
 
 
 _AGGREGATION = CommandOption(

@@ -49,8 +49,8 @@ def test_prompts_can_be_chosen(model: mbert.Model, oracle: Any) -> None:
 
 def test_long_texts_are_cut_chunked_or_refused(model: mbert.Model) -> None:
     long = "the river " * 400
-    chunked = MbertEmbeddings(model, document_prompt="", overflow="chunk").embed_documents([long])
-    expected = model.embed([long], prompt="", overflow="chunk")
+    chunked = MbertEmbeddings(model, document_prompt="", overflow="window").embed_documents([long])
+    expected = model.embed([long], prompt="", overflow="window")
     np.testing.assert_allclose(chunked, expected, atol=1e-6)
     with pytest.raises(InputError, match="Text 0 has"):
         MbertEmbeddings(model, overflow="error").embed_query(long)

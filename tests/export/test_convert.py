@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 
 import mbert
 from mbert.errors import CheckpointError, ExportError, MbertError
-from mbert.runtime import Manifest
 from mbert.runtime.bundle import file_sha256, open_bundle
-from mbert.runtime.manifest import OUTPUTS
+from mbert.runtime.manifest_reader import read_manifest
+from mbert.runtime.tasks import TASKS as RUNTIME_TASKS
 from support.checkpoints import make_checkpoint
 from support.exports import STEPS, contents, listed, read_only
 from support.text import CLS, MASK, PAD, SEP, UNK
@@ -51,7 +51,7 @@ def test_the_default_task_is_the_checkpoints_own(
 
 
 def test_the_manifest_is_read_back_as_it_was(checkpoint: Path, tmp_path: Path, quick: None) -> None:
-    assert mbert.convert(checkpoint, tmp_path / "bundle") == Manifest.read(tmp_path / "bundle")
+    assert mbert.convert(checkpoint, tmp_path / "bundle") == read_manifest(tmp_path / "bundle")
 
 
 def test_the_steps_are_named_in_order(checkpoint: Path, tmp_path: Path, quick: None) -> None:
@@ -147,19 +147,19 @@ def test_the_manifest_states_everything_else(bundles: dict[str, Path]) -> None:
 
 
 def test_what_belongs_to_one_task_is_stated_for_it(bundles: dict[str, Path]) -> None:
-    manifest = Manifest.read(bundles["text-classification"])
+    manifest = read_manifest(bundles["text-classification"])
     assert manifest.labels == ("good", "bad", "neither")
     assert manifest.problem_type == "multi_label_classification"
     assert manifest.pooling is None
-    assert Manifest.read(bundles["feature-extraction"]).pooling == "mean"
-    assert Manifest.read(bundles["feature-extraction"]).labels is None
+    assert read_manifest(bundles["feature-extraction"]).pooling == "mean"
+    assert read_manifest(bundles["feature-extraction"]).labels is None
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_record_holds_both_ways_of_running(bundles: dict[str, Path], task: str) -> None:
-    record = Manifest.read(bundles[task]).verification
+    record = read_manifest(bundles[task]).verification
     assert set(record["checks"]) == {"plugin", "functions"}
-    assert list(record["outputs"]) == list(OUTPUTS[task])
+    assert list(record["outputs"]) == list(RUNTIME_TASKS[task].outputs)
     for output, judged in record["outputs"].items():
         for checks in record["checks"].values():
             assert 0 <= checks[output]["max_abs_error"] <= judged["tolerance"]
@@ -172,7 +172,7 @@ def test_the_record_holds_both_ways_of_running(bundles: dict[str, Path], task: s
 @pytest.mark.parametrize("task", TASKS)
 def test_the_files_are_those_of_the_manifest(bundles: dict[str, Path], task: str) -> None:
     folder = bundles[task]
-    files = Manifest.read(folder).files
+    files = read_manifest(folder).files
     assert {*files, "manifest.json"} == set(contents(folder))
     for name, entry in files.items():
         assert (folder / name).stat().st_size == entry.size
@@ -197,7 +197,7 @@ def test_the_model_passes_the_checker(bundles: dict[str, Path], task: str) -> No
     model = onnx.load(path, load_external_data=False)
     assert {entry.domain for entry in model.opset_import} == {"", "mbert"}
     assert {function.name for function in model.functions} == set(
-        Manifest.read(bundles[task]).operators
+        read_manifest(bundles[task]).operators
     )
     locations = {
         entry.value

@@ -16,11 +16,11 @@ from sentence_transformers.sentence_transformer import modules
 
 import mbert
 from mbert.errors import ExportError
-from mbert.runtime import Manifest
-from mbert.runtime.backends.tensorrt.build_process import BuildReport
 from mbert.runtime.backends.cuda import Device
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
+from mbert.runtime.backends.tensorrt.build_process import BuildReport
 from mbert.runtime.bundle import Bundle, open_bundle
+from mbert.runtime.manifest_reader import read_manifest
 from support.checkpoints import SMALL, make_checkpoint
 from support.exports import listed
 from support.sentence import save_sentence_transformer
@@ -63,7 +63,7 @@ def test_an_engine_is_built_for_every_target(
 
 
 def test_the_engine_holds_the_weights(l4: Path) -> None:
-    manifest = Manifest.read(l4)
+    manifest = read_manifest(l4)
     assert manifest.engine is not None
     assert manifest.engine.file is not None
     model = onnx.load(l4 / "model.onnx")
@@ -76,7 +76,7 @@ def test_the_engine_holds_the_weights(l4: Path) -> None:
 
 
 def test_the_manifest_says_what_was_built(l4: Path) -> None:
-    manifest = Manifest.read(l4)
+    manifest = read_manifest(l4)
     engine = manifest.engine
     assert engine is not None
     assert manifest.precision == "fp16"
@@ -97,7 +97,7 @@ def test_the_manifest_says_what_was_built(l4: Path) -> None:
 
 
 def test_the_compiled_graph_is_verified_in_its_precision(l4: Path) -> None:
-    record = Manifest.read(l4).verification
+    record = read_manifest(l4).verification
     (checks,) = record["checks"].values()
     judged = record["outputs"]["logits"]
     assert record["precision"] == "fp16"
@@ -107,7 +107,7 @@ def test_the_compiled_graph_is_verified_in_its_precision(l4: Path) -> None:
 
 
 def test_the_calibration_is_recorded(l4: Path) -> None:
-    calibration = Manifest.read(l4).calibration
+    calibration = read_manifest(l4).calibration
     assert calibration is not None
     assert calibration["text"] == "the built-in sample"
     assert calibration["maxima"]["model.layers.1.mlp.Wi"] > 0

@@ -19,7 +19,8 @@ from mbert.errors import BackendError, BundleError
 from mbert.runtime import bundle as bundle_module
 from mbert.runtime.bundle import open_bundle
 from mbert.runtime.cache import cache_folder
-from mbert.runtime.manifest import FORMAT_VERSION, Manifest
+from mbert.runtime.manifest import FORMAT_VERSION
+from mbert.runtime.manifest_reader import read_manifest
 
 
 @pytest.fixture(autouse=True)
@@ -306,9 +307,9 @@ def test_a_bundle_for_another_target_never_runs_here(copied: Path, entries: dict
 
 
 def test_a_manifest_survives_writing_and_reading(embed_bundle: Path, tmp_path: Path) -> None:
-    manifest = Manifest.read(embed_bundle)
+    manifest = read_manifest(embed_bundle)
     (tmp_path / "manifest.json").write_text(manifest.to_json())
-    assert Manifest.read(tmp_path) == manifest
+    assert read_manifest(tmp_path) == manifest
 
 
 # ---- paths that leave the bundle

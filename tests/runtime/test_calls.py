@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 from mbert.runtime.calls import Call, compute, plan
+from mbert.runtime.feeds import counted_tokens
 from mbert.runtime.manifest import Engine, Limits, TensorSpec, symbols_of
-from mbert.runtime.packing import counted_tokens
 from mbert.runtime.profiles import profiles_for, shape_at
 
 PACKED = (

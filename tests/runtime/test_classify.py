@@ -68,7 +68,7 @@ def test_labels_are_the_pipelines(
     pairs = [pair for pair in zip(TEXTS, TEXTS[::-1], strict=True) if pair[1]]
     inputs = [*TEXTS, *pairs, (LONG, SENTENCES[0])]
     with mbert.load(edited(classify_bundle, problem_type=problem_type), threads=2) as model:
-        found = model.classify(inputs, top_k=top_k, function_to_apply=function, truncate=True)
+        found = model.classify(inputs, top_k=top_k, function_to_apply=function, overflow="truncate")
     for given, labels in zip(inputs, found, strict=True):
         first, second = (given, None) if isinstance(given, str) else given
         pair = {"text": first, "text_pair": second}

@@ -16,8 +16,8 @@ from sentence_transformers import MultiVectorEncoder
 import mbert
 from mbert.cli import main
 from mbert.errors import BundleError, InputError
-from mbert.runtime.late_interaction import LateInteraction
 from mbert.runtime.tasks import multi_vector
+from mbert.runtime.tasks.multi_vector import MultiVectorSettings
 from support.retrieval import DIM, PREFIXES, make_native, make_pylate
 from support.text import LONG_TEXT, SENTENCES, TEXTS
 
@@ -82,7 +82,7 @@ def test_vectors_are_the_librarys(
     name: str, role: str, bundles: dict[str, Path], expected: dict[tuple[str, str], list[Any]]
 ) -> None:
     with mbert.load(bundles[name], threads=2) as model:
-        found = model.embed_multi(ALL, role=role, truncate=True)
+        found = model.embed(ALL, role=role, overflow="truncate")
     assert all(vectors.dtype == np.float32 and vectors.shape[1] == DIM for vectors in found)
     assert error(found, expected[name, role]) < TOLERANCE
 
@@ -91,13 +91,13 @@ def test_functions_give_the_same(
     bundles: dict[str, Path], expected: dict[tuple[str, str], list[Any]]
 ) -> None:
     with mbert.load(bundles["unseen"], threads=2, kernels=False) as model:
-        found = model.embed_multi(SENTENCES, role="query")
+        found = model.embed(SENTENCES, role="query")
     assert error(found, expected["unseen", "query"][: len(SENTENCES)]) < TOLERANCE
 
 
 def test_a_query_alone_has_the_vectors_that_it_has_among_others(model: mbert.Model) -> None:
-    together = model.embed_multi(SENTENCES, role="query")
-    alone = [model.embed_multi(text, role="query") for text in SENTENCES]
+    together = model.embed(SENTENCES, role="query")
+    alone = [model.embed(text, role="query") for text in SENTENCES]
     assert error(alone, together) < 2e-5
 
 
@@ -132,7 +132,7 @@ def test_a_mistake_exceeds_the_tolerance(
     entry = asdict(model.info.late_interaction)
     mistake(entry)
     with mbert.load(edited(bundles["unseen"], late_interaction=entry), threads=2) as mutant:
-        found = mutant.embed_multi(SENTENCES, role="query")
+        found = mutant.embed(SENTENCES, role="query")
     assert error(found, expected["unseen", "query"][: len(SENTENCES)]) > 10 * TOLERANCE
 
 
@@ -150,7 +150,7 @@ def test_a_neighbours_tokens_exceed_the_tolerance(
         return order, inputs
 
     monkeypatch.setattr(multi_vector, "lay_out", seeing_the_neighbour)
-    found = model.embed_multi(SENTENCES, role="query")
+    found = model.embed(SENTENCES, role="query")
     assert error(found, expected["unseen", "query"][: len(SENTENCES)]) > 10 * TOLERANCE
 
 
@@ -164,8 +164,8 @@ def test_documents_are_ranked_as_the_library_scores_them(
     scores = oracles[name].similarity(expected[name, "query"][:1], expected[name, "document"])[0]
     order = np.argsort(-scores.numpy(), kind="stable")
     with mbert.load(bundles[name], threads=2) as model:
-        found = model.rerank(ALL[0], ALL, truncate=True)
-        best = model.rerank(ALL[0], ALL, top_k=3, truncate=True)
+        found = model.rerank(ALL[0], ALL, overflow="truncate")
+        best = model.rerank(ALL[0], ALL, top_k=3, overflow="truncate")
     assert found[:3] == best
     assert [result.document for result in found] == [ALL[result.index] for result in found]
     scale = float(scores.abs().max())
@@ -201,9 +201,9 @@ def test_documents_may_come_from_an_iterator(model: mbert.Model) -> None:
 
 
 def test_an_empty_text_has_vectors_too(model: mbert.Model) -> None:
-    assert model.embed_multi("", role="query").shape == (PYLATE["query_length"], DIM)
-    assert model.embed_multi("", role="document").shape == (3, DIM)  # [CLS], the prefix and [SEP]
-    assert model.embed_multi([], role="document") == []
+    assert model.embed("", role="query").shape == (PYLATE["query_length"], DIM)
+    assert model.embed("", role="document").shape == (3, DIM)  # [CLS], the prefix and [SEP]
+    assert model.embed([], role="document") == []
 
 
 def test_ids_are_run_without_roles(model: mbert.Model) -> None:
@@ -227,12 +227,12 @@ def test_what_cannot_be_embedded_is_refused(
     texts: list[Any], role: str, message: str, model: mbert.Model
 ) -> None:
     with pytest.raises(InputError, match=message):
-        model.embed_multi(texts, role=role)
+        model.embed(texts, role=role)
 
 
 def test_another_bundle_has_no_vectors_of_tokens(embedder: mbert.Model) -> None:
     with pytest.raises(InputError, match="embed_multi needs a multi-vector bundle"):
-        embedder.embed_multi("a", role="query")
+        embedder.embed("a", role="query")
 
 
 def test_the_manifest_says_how_texts_become_tokens(bundles: dict[str, Path]) -> None:
@@ -281,7 +281,7 @@ def test_what_a_later_version_adds_is_no_obstacle(model: mbert.Model) -> None:
     entry = asdict(settings)
     entry["expansion"]["added"] = entry["query"]["added"] = entry["added"] = 1
     vocab_size, longest = info.model["vocab_size"], info.limits.max_sequence_length
-    assert LateInteraction.parse(entry, vocab_size, longest) == settings
+    assert MultiVectorSettings.parse(entry, vocab_size, longest) == settings
 
 
 def test_inspection_tells_the_roles(bundles: dict[str, Path]) -> None:
@@ -305,5 +305,5 @@ def test_the_command_prints_them(bundles: dict[str, Path], model: mbert.Model) -
 
     assert run("--text", "a river").splitlines()[1] == "  5 vectors of 16 dimensions"
     line = json.loads(run("--role", "query", "--json", "--text", "a river"))
-    expected = model.embed_multi("a river", role="query")
+    expected = model.embed("a river", role="query")
     np.testing.assert_array_equal(np.array(line["embeddings"], np.float32), expected)

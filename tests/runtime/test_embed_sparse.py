@@ -74,7 +74,7 @@ def encoded(oracle: SparseEncoder, texts: Sequence[str], **options: Any) -> NDAr
 
 
 def test_weights_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:
-    found = model.embed_sparse(ALL, truncate=True)
+    found = model.embed(ALL, overflow="truncate")
     for embedding in found:
         assert (embedding.indices.dtype, embedding.values.dtype) == (np.int32, np.float32)
         assert (np.diff(embedding.indices) > 0).all()
@@ -86,12 +86,12 @@ def test_weights_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> 
 
 def test_functions_give_the_same(bundle: Path, oracle: SparseEncoder) -> None:
     with mbert.load(bundle, threads=2, kernels=False) as model:
-        found = dense(model.embed_sparse(SENTENCES))
+        found = dense(model.embed(SENTENCES))
     assert np.abs(found - encoded(oracle, SENTENCES)).max() < TOLERANCE
 
 
 def test_the_largest_are_kept(model: mbert.Model, oracle: SparseEncoder) -> None:
-    found = model.embed_sparse(SENTENCES, top_k=7)
+    found = model.embed(SENTENCES, top_k=7)
     expected = encoded(oracle, SENTENCES, max_active_dims=7)
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
     assert np.abs(dense(found) - expected).max() < TOLERANCE
@@ -109,8 +109,8 @@ def test_the_folder_says_how_many_are_kept(
     (copy / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(oracle, "max_active_dims", 7)
     with mbert.load(copy, threads=2) as model:
-        found = model.embed_sparse(SENTENCES)
-        assert model.embed_sparse(SENTENCES[0], top_k=9).indices.size == 9
+        found = model.embed(SENTENCES)
+        assert model.embed(SENTENCES[0], top_k=9).indices.size == 9
     assert np.abs(dense(found) - encoded(oracle, SENTENCES)).max() < TOLERANCE
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
 
@@ -118,18 +118,18 @@ def test_the_folder_says_how_many_are_kept(
 def test_prompts_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:
     expected = encoded(oracle, SENTENCES, prompt_name="query")
     for prompt in ("query", PROMPTS["query"]):
-        found = dense(model.embed_sparse(SENTENCES, prompt=prompt))
+        found = dense(model.embed(SENTENCES, prompt=prompt))
         assert np.abs(found - expected).max() < TOLERANCE
-    without = dense(model.embed_sparse(SENTENCES))
+    without = dense(model.embed(SENTENCES))
     assert np.abs(without - expected).max() > 10 * TOLERANCE
     with pytest.raises(InputError, match="the bundle's prompts are query, document"):
-        model.embed_sparse(SENTENCES, prompt="passage")
+        model.embed(SENTENCES, prompt="passage")
 
 
 def test_tokens_are_named_as_the_library_names_them(
     model: mbert.Model, oracle: SparseEncoder
 ) -> None:
-    found = model.token_weights(model.embed_sparse(SENTENCES[0]), top_k=5)
+    found = model.token_weights(model.embed(SENTENCES[0]), top_k=5)
     expected = oracle.decode(oracle.encode(SENTENCES[0]), top_k=5)
     assert [(weight.token or None) for weight in found] == [token for token, _ in expected]
     weights = [weight for _, weight in expected]
@@ -146,7 +146,7 @@ def test_an_empty_sequence_gives_zeros(model: mbert.Model) -> None:
 def test_mistakes_exceed_the_tolerance(model: mbert.Model, oracle: SparseEncoder) -> None:
     """A test of the tests: the logarithm dropped, the neighbour's token pooled."""
     expected = encoded(oracle, SENTENCES)
-    assert np.abs(np.expm1(dense(model.embed_sparse(SENTENCES))) - expected).max() > 10 * TOLERANCE
+    assert np.abs(np.expm1(dense(model.embed(SENTENCES))) - expected).max() > 10 * TOLERANCE
     ids = [oracle.tokenizer(text)["input_ids"] for text in SENTENCES]
     offsets = np.cumsum([0, *map(len, ids)])
     packed = np.concatenate(ids)
@@ -203,12 +203,12 @@ def test_what_cannot_be_embedded_is_refused(
     texts: list[Any], options: dict[str, Any], message: str, model: mbert.Model
 ) -> None:
     with pytest.raises(InputError, match=message):
-        model.embed_sparse(texts, **options)
+        model.embed(texts, **options)
 
 
 def test_another_bundle_has_no_weights(masker: mbert.Model) -> None:
     with pytest.raises(InputError, match="embed_sparse needs a sparse-embedding bundle"):
-        masker.embed_sparse("a")
+        masker.embed("a")
 
 
 def test_the_command_prints_them(bundle: Path, model: mbert.Model) -> None:
@@ -217,13 +217,13 @@ def test_the_command_prints_them(bundle: Path, model: mbert.Model) -> None:
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    embedding = model.embed_sparse(SENTENCES[0])
+    embedding = model.embed(SENTENCES[0])
     best = model.token_weights(embedding, 10)
     shown = run("--text", SENTENCES[0]).splitlines()[1]
     assert shown.startswith(f"  {best[0].token} {best[0].weight:.3f}")
     assert shown.endswith(f"({embedding.indices.size} tokens)")
     line = json.loads(run("--json", "--top-k", "3", "--text", SENTENCES[0]))
-    top = model.embed_sparse(SENTENCES[0], top_k=3)
+    top = model.embed(SENTENCES[0], top_k=3)
     assert line["indices"] == top.indices.tolist()
     np.testing.assert_array_equal(np.array(line["values"], np.float32), top.values)
     assert [entry["token_id"] for entry in line["best"]] == [w.token_id for w in best[:3]]

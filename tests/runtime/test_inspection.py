@@ -10,9 +10,10 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from mbert.cli import main
-from mbert.runtime import Manifest
 from mbert.runtime.inspection import details
-from mbert.runtime.manifest import Embedding, Reranking
+from mbert.runtime.manifest_reader import read_manifest
+from mbert.runtime.tasks.embedding import EmbeddingSettings as Embedding
+from mbert.runtime.tasks.reranking import RerankingSettings as Reranking
 
 
 def inspect(*arguments: object) -> Result:
@@ -31,7 +32,7 @@ def rows(result: Result) -> dict[str, list[str]]:
 
 def test_a_bundle_says_what_it_is(classify_bundle: Path) -> None:
     found = rows(inspect(classify_bundle))
-    manifest = Manifest.read(classify_bundle)
+    manifest = read_manifest(classify_bundle)
     assert found["task"] == ["text-classification"]
     assert found["target"] == ["cpu, fp32, onnxruntime"]
     assert found["model"] == ["3 layers, hidden 64, up to 1024 tokens"]
@@ -57,7 +58,7 @@ def test_a_bundle_says_what_it_is(classify_bundle: Path) -> None:
 def test_prompts_and_scores_are_shown(embed_bundle: Path) -> None:
     prompts = {"query": "search: ", "document": ""}
     manifest = replace(
-        Manifest.read(embed_bundle),
+        read_manifest(embed_bundle),
         embedding=Embedding(prompts, "query", "dot", None, normalized=True),
         reranking=Reranking("sigmoid", {"web": "find: "}, None),
     )

@@ -83,8 +83,8 @@ def test_a_long_text_is_the_weighted_mean_of_its_windows(
 def test_a_window_shares_an_eighth_unless_told_otherwise(short: mbert.Model) -> None:
     room = LONGEST - 2
     np.testing.assert_array_equal(
-        short.embed(DOCUMENTS, overflow="chunk"),
-        short.embed(DOCUMENTS, overflow="chunk", stride=room // 8),
+        short.embed(DOCUMENTS, overflow="window"),
+        short.embed(DOCUMENTS, overflow="window", stride=room // 8),
     )
 
 
@@ -101,25 +101,29 @@ def test_every_window_begins_with_the_prompt(short: mbert.Model, text_checkpoint
         new = len(own[start : start + room]) - (3 if start else 0)
         total = total + new * short.run([ids])[0].astype(np.float64).mean(0)
     found = short.embed(
-        [SENTENCES[1][:9], DOCUMENTS[0]], prompt=prompt, overflow="chunk", stride=3, normalize=False
+        [SENTENCES[1][:9], DOCUMENTS[0]],
+        prompt=prompt,
+        overflow="window",
+        stride=3,
+        normalize=False,
     )
     np.testing.assert_allclose(found[1], total / len(own), atol=2e-5 * np.abs(total).max())
     alone = short.embed(SENTENCES[1][:9], prompt=prompt, normalize=False)
     np.testing.assert_allclose(found[0], alone, atol=2e-5 * np.abs(alone).max())
     with pytest.raises(InputError, match="tokens that every window repeats"):
-        short.embed(DOCUMENTS[0], prompt="the river: " * 9, overflow="chunk")
+        short.embed(DOCUMENTS[0], prompt="the river: " * 9, overflow="window")
     with pytest.raises(InputError, match="tokens that every window repeats"):
-        short.embed([""], prompt="the river: " * 9, overflow="chunk")
+        short.embed([""], prompt="the river: " * 9, overflow="window")
 
 
 def test_what_fits_is_embedded_as_ever(short: mbert.Model, embedder: mbert.Model) -> None:
     fitting = [SENTENCES[4], "", "a", ("a", "b")]
-    np.testing.assert_array_equal(short.embed(fitting, overflow="chunk"), embedder.embed(fitting))
+    np.testing.assert_array_equal(short.embed(fitting, overflow="window"), embedder.embed(fitting))
 
 
 def test_truncate_has_two_spellings(short: mbert.Model) -> None:
     np.testing.assert_array_equal(
-        short.embed(DOCUMENTS, overflow="truncate"), short.embed(DOCUMENTS, truncate=True)
+        short.embed(DOCUMENTS, overflow="truncate"), short.embed(DOCUMENTS, overflow="truncate")
     )
     with pytest.raises(InputError, match=r"Text 0 has \d+ tokens"):
         short.embed(DOCUMENTS)
@@ -149,7 +153,7 @@ def test_a_long_pair_is_not_cut_into_windows(short: mbert.Model) -> None:
     for pair in ((long, DOCUMENTS[1]), (long, "a"), (long, ""), ("", long)):
         for prompt in ("", "the river: "):
             with pytest.raises(InputError, match=r"Text 1 has \d+ tokens.* a pair is not cut"):
-                short.embed(["a", pair], prompt=prompt, overflow="chunk")
+                short.embed(["a", pair], prompt=prompt, overflow="window")
 
 
 @given(
@@ -240,7 +244,7 @@ def test_a_wrong_text_is_named_by_its_place_in_the_whole(short: mbert.Model) -> 
         with pytest.raises(InputError, match=message):
             next(vectors)
     with pytest.raises(InputError, match=r"Text 3 has .* a pair"):
-        list(short.embed_iter(["a"] * 3 + [(long, long)], look_ahead=2, overflow="chunk"))
+        list(short.embed_iter(["a"] * 3 + [(long, long)], look_ahead=2, overflow="window"))
 
 
 @pytest.mark.parametrize(

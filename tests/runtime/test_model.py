@@ -251,7 +251,7 @@ def test_too_long_a_text_is_refused_or_cut(
     whole = tokenizer.encode(LONG).ids
     cut = [*whole[:1023], SEP]  # special tokens stay
     assert len(whole) > 1024
-    assert close(embedder.embed(LONG, truncate=True, normalize=False), encoder(cut).mean(0))
+    assert close(embedder.embed(LONG, overflow="truncate", normalize=False), encoder(cut).mean(0))
 
 
 def test_what_a_tokenizer_saved_about_length_and_padding_is_not_applied(
@@ -351,8 +351,8 @@ def test_a_mask_that_was_cut_off_is_missed(masker: mbert.Model) -> None:
     with pytest.raises(InputError, match=r"Text 0 has \d+ tokens"):
         masker.fill_mask(f"{LONG} [MASK]")
     with pytest.raises(InputError, match="Text 0 has no mask token"):
-        masker.fill_mask(f"{LONG} [MASK]", truncate=True)
-    assert len(masker.fill_mask(f"[MASK] {LONG}", truncate=True)) == 1
+        masker.fill_mask(f"{LONG} [MASK]", overflow="truncate")
+    assert len(masker.fill_mask(f"[MASK] {LONG}", overflow="truncate")) == 1
 
 
 def test_a_tokenizer_without_a_mask_needs_positions(
@@ -434,7 +434,7 @@ def test_top_k_labels(classifier: mbert.Model) -> None:
 def test_too_long_a_pair_is_cut_on_both_sides(classifier: mbert.Model) -> None:
     with pytest.raises(InputError, match=r"Text 0 has \d+ tokens"):
         classifier.classify([(LONG, LONG)])
-    assert len(classifier.classify([(LONG, LONG)], truncate=True)[0]) == 3
+    assert len(classifier.classify([(LONG, LONG)], overflow="truncate")[0]) == 3
 
 
 # ---- the wrong method

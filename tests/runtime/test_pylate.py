@@ -79,14 +79,14 @@ def model(
 
 @pytest.mark.parametrize("role", ["query", "document"])
 def test_vectors_are_pylates(name: str, role: str, model: mbert.Model, expected: Any) -> None:
-    found = model.embed_multi(STRIPPED, role=role, truncate=True)
+    found = model.embed(STRIPPED, role=role, overflow="truncate")
     for i, vectors in enumerate(found):
         np.testing.assert_allclose(vectors, expected[f"{name}/{role}/{i}"], atol=TOLERANCE, rtol=0)
 
 
 def test_documents_are_scored_as_by_pylate(name: str, model: mbert.Model, expected: Any) -> None:
     scores = expected[f"{name}/scores"]
-    found = model.rerank(STRIPPED[0], STRIPPED, truncate=True)
+    found = model.rerank(STRIPPED[0], STRIPPED, overflow="truncate")
     assert sorted(result.index for result in found) == list(range(len(ALL)))
     ranked = [result.score for result in found]
     assert ranked == sorted(ranked, reverse=True)
@@ -100,7 +100,7 @@ def test_the_other_roles_vectors_exceed_the_tolerance(
 ) -> None:
     """A test of the tests."""
     other = {"query": "document", "document": "query"}[role]
-    found = model.embed_multi(STRIPPED[0], role=other, truncate=True)
+    found = model.embed(STRIPPED[0], role=other, overflow="truncate")
     right = expected[f"{name}/{role}/0"]
     rows = min(len(found), len(right))
     assert np.abs(found[:rows] - right[:rows]).max() > 10 * TOLERANCE

@@ -10,9 +10,8 @@ from sentence_transformers import SimilarityFunction
 from sentence_transformers.util import quantize_embeddings
 
 from mbert.errors import InputError
-from mbert.runtime.manifest import SIMILARITIES
-from mbert.runtime.tasks.quantization import OUTPUTS, quantized, settle_ranges
-from mbert.runtime.tasks.similarity import pairwise, similarity
+from mbert.runtime.quantization import DTYPES, quantized, resolve_ranges
+from mbert.runtime.similarity import SIMILARITIES, pairwise, similarity
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.standard_normal((120, 20)).astype(np.float32)
@@ -21,23 +20,23 @@ VECTORS[5] = 0
 OTHERS = 3 * GENERATOR.standard_normal((7, 20)).astype(np.float32)
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", DTYPES)
 def test_quantised_as_the_library_does(output: str) -> None:
     assert np.array_equal(quantized(VECTORS, output, None), quantize_embeddings(VECTORS, output))
 
 
 @pytest.mark.parametrize("output", ["int8", "uint8"])
 def test_values_beyond_the_ranges_take_the_last_step(output: str) -> None:
-    ranges = settle_ranges(output, None, VECTORS)
+    ranges = resolve_ranges(output, None, VECTORS)
     exact = quantize_embeddings(OTHERS, output, calibration_embeddings=VECTORS)
     assert np.array_equal(quantized(OTHERS, output, ranges), exact)
     info = np.iinfo(output)
     assert {info.min, info.max} <= set(exact.ravel().tolist())
     assert ranges is not None
-    assert np.array_equal(quantized(OTHERS, output, settle_ranges(output, ranges, None)), exact)
+    assert np.array_equal(quantized(OTHERS, output, resolve_ranges(output, ranges, None)), exact)
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", DTYPES)
 def test_no_vectors_give_no_rows(output: str) -> None:
     none = VECTORS[:0]
     exact = quantize_embeddings(none, output)
@@ -63,7 +62,7 @@ def test_ranges_that_do_not_fit_are_refused(
     output: str, ranges: Any, calibration: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        settle_ranges(output, ranges, calibration)
+        resolve_ranges(output, ranges, calibration)
 
 
 def test_a_single_vector_and_ranges_of_another_width_are_refused() -> None:

@@ -131,7 +131,7 @@ def test_documents_are_ranked_as_by_the_library(
 ) -> None:
     model, encoder = rerankers[name]
     assert model.info.task == "text-classification"
-    found = model.rerank(QUERY, DOCUMENTS, truncate=True)
+    found = model.rerank(QUERY, DOCUMENTS, overflow="truncate")
     expected = encoder.rank(QUERY, list(DOCUMENTS))
     same(found, expected)
     scores = [one.score for one in found]
@@ -151,7 +151,7 @@ def test_prompts(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
         ("Say: ", {"prompt": "Say: "}),
         ("", {"prompt": ""}),
     ):
-        found = model.rerank(QUERY, DOCUMENTS, prompt=given, truncate=True)
+        found = model.rerank(QUERY, DOCUMENTS, prompt=given, overflow="truncate")
         same(found, encoder.rank(QUERY, list(DOCUMENTS), **options))
         whole[given] = [one.score for one in found]
     assert len({str(scores) for scores in whole.values()}) == 4

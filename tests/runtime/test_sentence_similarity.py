@@ -96,14 +96,14 @@ def test_vectors_are_the_librarys(
     model, oracle = both
     named = {"prompt_name": prompt} if prompt in PROMPTS else {"prompt": prompt}
     exact = oracle.encode(TEXTS, **named)
-    found = model.embed(TEXTS, prompt=prompt, truncate=True)
+    found = model.embed(TEXTS, prompt=prompt, overflow="truncate")
     assert found.dtype == np.float32
     assert np.abs(found - exact).max() < TOLERANCE
     # A single text, and packed with others, in any order.
     alone = model.embed(TEXTS[0], prompt=prompt)
     assert alone.shape == exact.shape[1:]
     assert np.abs(alone - exact[0]).max() < TOLERANCE
-    mirrored = model.embed(TEXTS[::-1], prompt=prompt, truncate=True)[::-1]
+    mirrored = model.embed(TEXTS[::-1], prompt=prompt, overflow="truncate")[::-1]
     assert np.abs(mirrored - exact).max() < TOLERANCE
 
 
@@ -112,7 +112,7 @@ def test_the_pooling_of_a_neighbours_token_is_seen(
 ) -> None:
     """The mutant that a test of packing has to see."""
     model, oracle = both
-    sequences = model._runner.encode(SENTENCES, truncate=True)
+    sequences = model._runner.encode(SENTENCES, overflow="truncate")
     offsets = np.cumsum([0, *map(len, sequences)])
     ids = np.concatenate(sequences)
     exact = oracle.encode(list(SENTENCES), prompt="")
@@ -129,7 +129,7 @@ def test_too_long_a_text_is_an_error_unless_it_may_be_cut(
     model, _ = both
     with pytest.raises(InputError, match=f"bundle takes up to {LONGEST}"):
         model.embed(TEXTS)
-    chunked = model.embed([TEXTS[0], TEXTS[-1]], overflow="chunk", prompt="query")
+    chunked = model.embed([TEXTS[0], TEXTS[-1]], overflow="window", prompt="query")
     assert np.abs(chunked[0] - model.embed(TEXTS[0], prompt="query")).max() < TOLERANCE
     assert np.isfinite(chunked[1]).all()
 
@@ -218,18 +218,18 @@ def test_the_graph_pools_and_nobody_else(cosine: mbert.Model) -> None:
 def test_outputs_are_quantised_as_the_library_does(cosine: mbert.Model, output: str) -> None:
     texts = list(SENTENCES)
     vectors = cosine.embed(texts)
-    found = cosine.embed(texts, output=output)
+    found = cosine.embed(texts, dtype=output)
     exact = quantize_embeddings(vectors, output)
     assert (found.dtype, found.shape) == (exact.dtype, exact.shape)
     assert np.array_equal(found, exact)
     if output.endswith("int8"):
         ranges = np.stack((vectors.min(axis=0), vectors.max(axis=0)))
         for options in ({"ranges": ranges}, {"calibration": vectors}):
-            assert np.array_equal(cosine.embed(texts, output=output, **options), exact)
-            streamed = list(cosine.embed_iter(texts, look_ahead=2, output=output, **options))
+            assert np.array_equal(cosine.embed(texts, dtype=output, **options), exact)
+            streamed = list(cosine.embed_iter(texts, look_ahead=2, dtype=output, **options))
             assert np.array_equal(np.stack(streamed), exact)
         with pytest.raises(InputError, match="embed_iter sees a part of the texts"):
-            cosine.embed_iter(texts, output=output)
+            cosine.embed_iter(texts, dtype=output)
 
 
 def test_similarity_is_the_checkpoints(cosine: mbert.Model) -> None:

@@ -219,7 +219,7 @@ def test_too_long_a_text_is_refused_or_cut(tagger: mbert.Model, checkpoint: Path
     with pytest.raises(InputError, match=r"Text 1 has \d+ tokens; the bundle takes up to 1024"):
         tagger.tag(texts)
     for aggregation in AGGREGATIONS:
-        found = tagger.tag(texts, aggregation=aggregation, truncate=True)
+        found = tagger.tag(texts, aggregation=aggregation, overflow="truncate")
         _same(found, _expected(checkpoint, texts, aggregation))
 
 
@@ -325,7 +325,7 @@ def test_an_unknown_aggregation_is_refused(tagger: mbert.Model) -> None:
     ("options", "message"),
     [
         ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of labels"),
-        ({"stride": 5, "truncate": True}, "stride is 5: .* neither with truncate=True nor with"),
+        ({"stride": 5, "overflow": "truncate"}, r"stride is 5 .*truncate"),
         ({"stride": 5, "aggregation": "none"}, "stride is 5: .* aggregation='none'"),
         ({"stride": 1022}, "stride is 1022; expected 0 to 1021"),
         ({"stride": -1}, "stride is -1; expected at least 0"),

@@ -18,7 +18,6 @@ from onnx import helper
 
 from mbert.runtime.bundle import file_sha256
 from mbert.runtime.manifest import (
-    OUTPUTS,
     Engine,
     FileEntry,
     Limits,
@@ -27,6 +26,7 @@ from mbert.runtime.manifest import (
     symbols_of,
 )
 from mbert.runtime.profiles import profiles_for
+from mbert.runtime.tasks import TASKS
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT
 
@@ -70,7 +70,7 @@ def make_manifest(
         "inputs": inputs,
         "outputs": tuple(
             TensorSpec(name, dtype, (rows,) if name in _COLUMN else (rows, COLUMNS))
-            for name, rows in OUTPUTS[task].items()
+            for name, rows in TASKS[task].outputs.items()
         ),
         "limits": LIMITS,
         "pooling": None,
@@ -131,7 +131,7 @@ def expected(
     elif task == "text-classification":
         rows = [[s[0], 0, s.sum(), s[0]] if len(s) else [0] * COLUMNS for s in sequences]
     values = np.array(rows, np.float32).reshape(-1, COLUMNS)
-    columns = [_COLUMN[name] for name in OUTPUTS[task] if name in _COLUMN]
+    columns = [_COLUMN[name] for name in TASKS[task].outputs if name in _COLUMN]
     return values[:, columns] if columns else values
 
 

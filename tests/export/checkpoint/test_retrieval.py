@@ -21,8 +21,8 @@ from mbert.model.families.query_expansion import Expansion
 from mbert.model.heads.module_spec import ModuleSpec
 from mbert.model.heads.splade import SparseEmbedding
 from mbert.model.heads.token_embeddings import ExpandedMultiVector
-from mbert.runtime import late_interaction as runtime
 from mbert.runtime.manifest import Limits
+from mbert.runtime.tasks import multi_vector as runtime
 from support.retrieval import make_pylate
 from support.sentence import write_modules
 
@@ -62,7 +62,7 @@ def test_what_a_folder_leaves_out_is_pylates(folder: Path) -> None:
     assert default_task(checkpoint) == "multi-vector"
     found = resolved(checkpoint)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    assert found.expansion == runtime.Expansion(token=3, length=32, attended=False)
+    assert found.expansion == runtime.QueryExpansion(token=3, length=32, attended=False)
     assert (found.query.prefix, found.document.prefix) == tuple(
         tokenizer.token_to_id(prefix) for prefix in ("[Q] ", "[D] ")
     )
@@ -120,7 +120,7 @@ def test_settings_are_read(changed: Any) -> None:
 
 def test_an_expansion_that_is_attended_needs_no_inputs_of_its_own(changed: Any) -> None:
     checkpoint = changed(attend_to_expansion_tokens=True)
-    assert resolved(checkpoint).expansion == runtime.Expansion(3, 32, True)
+    assert resolved(checkpoint).expansion == runtime.QueryExpansion(3, 32, True)
     assert not isinstance(multi_vector(checkpoint.config, checkpoint.modules), ExpandedMultiVector)
 
 

@@ -19,8 +19,8 @@ from mbert.export.checkpoint import open_checkpoint
 from mbert.export.checkpoint.embedding_settings import longest_sequence, sentence_settings
 from mbert.export.tasks import TASKS, default_task, load_model
 from mbert.model.heads.sentence_modules import ACTIVATIONS, Packing
+from mbert.runtime.feeds import counted_tokens
 from mbert.runtime.manifest import Limits
-from mbert.runtime.packing import counted_tokens
 from mbert.runtime.tokenization import Tokenizer
 from support.checkpoints import SMALL
 from support.pooling import POOLINGS
@@ -40,7 +40,7 @@ TOLERANCE = 1e-4
 def packed(folder: Path, prompt: str = "") -> dict[str, torch.Tensor]:
     """TEXTS as one batch."""
     tokenizer = Tokenizer(folder / "tokenizer.json", Limits(4096, 128, 64))
-    sequences = tokenizer.encode([prompt + text for text in TEXTS], truncate=True)
+    sequences = tokenizer.encode([prompt + text for text in TEXTS], overflow="truncate")
     offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int32)
     batch = {"input_ids": np.concatenate(sequences), "cu_seqlens": offsets}
     return {name: torch.from_numpy(array) for name, array in batch.items()}

@@ -146,7 +146,7 @@ def test_the_tokens_are_autotokenizers(folders: dict[str, Path], name: str) -> N
             lists.append((pairs, oracle(*both).input_ids, oracle(*both, **cut).input_ids))  # type: ignore[arg-type]
         for given_texts, ids, cut_ids in lists:
             assert [array.tolist() for array in whole.encode(given_texts)] == ids
-            found = cutting.encode(given_texts, truncate=True)
+            found = cutting.encode(given_texts, overflow="truncate")
             assert [array.tolist() for array in found] == cut_ids
 
     cut = {"truncation": True, "max_length": LONGEST}

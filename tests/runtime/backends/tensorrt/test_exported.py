@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import mbert
 from mbert.runtime.backends.tensorrt import Library
-from mbert.runtime.manifest import Manifest
+from mbert.runtime.manifest_reader import read_manifest
 from support.checkpoints import make_checkpoint
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT
@@ -47,7 +47,7 @@ def model(
     give_gpu: Callable[..., FakeCuda],
     monkeypatch: pytest.MonkeyPatch,
 ) -> mbert.Model:
-    manifest = Manifest.read(bundles[0])
+    manifest = read_manifest(bundles[0])
     assert manifest.engine is not None
     session = ort.InferenceSession(bundles[0] / "model.onnx")
 

@@ -23,6 +23,7 @@ from mbert.runtime.backends.tensorrt import LIBRARIES, TENSORRT_RTX
 from mbert.runtime.backends.tensorrt.build_process import Progress
 from mbert.runtime.cli import main
 from mbert.runtime.manifest import Engine, Manifest
+from mbert.runtime.manifest_reader import read_manifest
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import FakeTensorRT
 from support.gpu_bundles import VERSION, expected, make_bundle, make_manifest
@@ -296,7 +297,7 @@ def test_an_engine_outside_of_the_bundle(
     give_gpu()
     (tmp_path / "outside.engine").write_bytes(b"engine")
     bundle = make_bundle(tmp_path / "bundle", make_manifest())
-    manifest = Manifest.read(bundle)
+    manifest = read_manifest(bundle)
     assert manifest.engine is not None
     changed = replace(manifest, engine=replace(manifest.engine, file=file))
     (bundle / "manifest.json").write_text(changed.to_json())
@@ -349,7 +350,7 @@ def test_the_engine_is_built_once(
         with mbert.load(unbuilt) as model:
             found = model.run([[1, 2]])[0]
             np.testing.assert_array_equal(found, expected([np.array([1, 2])], "feature-extraction"))
-    manifest = Manifest.read(unbuilt)
+    manifest = read_manifest(unbuilt)
     assert manifest.engine is not None
     assert builds.requests == [(manifest.engine, 0)]
     (engine,) = engines(tmp_path)
@@ -384,7 +385,7 @@ def test_another_bundle_has_another_engine(unbuilt: Path, builds: Builds, tmp_pa
     moved = Path(shutil.copytree(unbuilt, tmp_path / "copy"))
     mbert.load(moved).close()
     assert len(builds.requests) == 1  # the same bundle elsewhere
-    changed = replace(Manifest.read(moved), mbert_version="0.0.1")
+    changed = replace(read_manifest(moved), mbert_version="0.0.1")
     (moved / "manifest.json").write_text(changed.to_json())
     mbert.load(moved).close()
     assert len(builds.requests) == len(engines(tmp_path)) == 2
@@ -398,7 +399,7 @@ def test_another_version_builds_again(
     give_library: Callable[..., FakeTensorRT],
 ) -> None:
     mbert.load(unbuilt).close()
-    give_library(Manifest.read(unbuilt), give_gpu(), version="1.8")
+    give_library(read_manifest(unbuilt), give_gpu(), version="1.8")
     mbert.load(unbuilt).close()
     assert len(builds.requests) == len(engines(tmp_path)) == 2
 
