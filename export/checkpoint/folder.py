@@ -1,4 +1,4 @@
-"""Open a checkpoint: a folder, or a Hugging Face hub id that is downloaded."""
+"""Checkpoints: a folder or a Hugging Face hub id, its config and its modules."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from huggingface_hub import snapshot_download
 
 from mbert.errors import CheckpointError
 from mbert.model.families.modernbert_config import ModelConfig
+from mbert.model.heads.module_spec import ModuleSpec
 
 from .config_json import read_config
-from .modules_json import ModuleSpec, read_modules
-from .pylate import is_pylate, translate
+from .modules_json import read_modules
+from .pylate import is_pylate, translated
 
 DEFAULT_CHECKPOINT = "answerdotai/ModernBERT-base"
 
-# PEFT saves it beside weights that are added to the model's.
+# PEFT's, whose weights belong on top of the others.
 _ADAPTER = "adapter_config.json"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-# The stars match the folders that modules.json lists.
+# A star also stands for the folders of modules.json.
 _HUB_FILES = [
     "config.json",
     "*/config.json",
@@ -41,13 +42,10 @@ _HUB_FILES = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on this machine.
+    """A checkpoint that is on this machine.
 
-    Attributes:
-        source: the hub id, or the folder's name.
-        folder: where the files are.
-        config: of the encoder.
-        revision: commit of a hub id; None for a folder.
+    ``source`` is what the user named (a hub id or a folder's name), ``folder`` where its files are,
+    ``revision`` the commit of a hub id (None for a folder).
     """
 
     source: str
@@ -57,24 +55,24 @@ class Checkpoint:
 
     @cached_property
     def modules(self) -> tuple[ModuleSpec, ...]:
-        """The modules that modules.json lists, the encoder first; empty without that file.
+        """What modules.json lists, the encoder first; nothing where there is no such file.
 
         Raises:
-            CheckpointError: the file is malformed.
+            CheckpointError: it makes no sense.
         """
         modules = read_modules(self.folder)
-        return translate(self.folder, modules) if is_pylate(self.folder, modules) else modules
+        return translated(self.folder, modules) if is_pylate(self.folder, modules) else modules
 
 
 def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
-    """Find or download a checkpoint and read its config.
+    """Find a checkpoint and read its config.
 
     Args:
         source: a folder with config.json and safetensors, or a Hugging Face hub id.
         revision: branch, tag or commit of a hub id.
 
     Raises:
-        CheckpointError: no such checkpoint, the download failed, or the model is not supported.
+        CheckpointError: nothing there, nothing to be fetched, or not a supported model.
     """
     folder = Path(source)
     commit = None
@@ -93,7 +91,7 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         raise CheckpointError(
             f"{name} holds {_ADAPTER}: its weights are changed by an adapter, which mbert does not "
             "load. Merge the adapter into the weights first (merge_and_unload of PEFT), and save "
-            "the merged model."
+            "the model that this gives."
         )
     return Checkpoint(name, folder, read_config(folder), commit)
 
@@ -101,7 +99,7 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
 def _fetch(hub_id: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
-    except Exception as error:  # the hub's client raises errors of several libraries
+    except Exception as error:  # the hub's client raises from several libraries when offline
         reason = str(error).strip().splitlines()
         raise CheckpointError(
             f"{hub_id} is not a folder here, and fetching it from the Hugging Face hub failed "

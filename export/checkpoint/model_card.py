@@ -1,4 +1,4 @@
-"""Read the model card of a checkpoint."""
+"""The model card of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def license_of(folder: Path) -> str | None:
-    """Return the licence in the front matter of the model card; None if it names none."""
+    """The licence that the model card's front matter states."""
     try:
         card = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

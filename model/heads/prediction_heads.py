@@ -1,4 +1,4 @@
-"""The encoder with each of the heads that transformers has for ModernBERT."""
+"""Encoder plus head, one class for each task; the export traces these modules as they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..operators.pooling import varlen_pooling
 
 
 class PredictionHead(nn.Module):
-    """norm(activation(dense(x))): the part that all heads share."""
+    """norm(activation(dense(x))): shared by every task that has a head."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -26,7 +26,7 @@ class PredictionHead(nn.Module):
         return self.norm(self.activation(self.dense(x)))
 
 
-class EncoderOnly(nn.Module):
+class FeatureExtraction(nn.Module):
     """The encoder alone."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,8 +39,8 @@ class EncoderOnly(nn.Module):
         return self.model(input_ids, cu_seqlens)
 
 
-class MaskedLM(nn.Module):
-    """Vocabulary logits of the masked tokens only."""
+class FillMask(nn.Module):
+    """Vocabulary logits of the masked tokens, and of no other token."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -53,13 +53,13 @@ class MaskedLM(nn.Module):
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, mask_positions: Tensor) -> Tensor:
         """mask_positions: int32 [masks], rows of the packed tokens -> logits [masks, vocab]."""
         hidden = self.model(input_ids, cu_seqlens)
-        # Clamped like every gather, so that device code never reads outside the rows.
+        # Clamped, as every gather is: device code must not read outside the rows.
         positions = mask_positions.clamp(0, hidden.shape[0] - 1)
         return self.decoder(self.head(F.embedding(positions, hidden)))
 
 
-class SequenceClassification(nn.Module):
-    """The head and a classifier on each sequence, pooled by ``classifier_pooling``."""
+class TextClassification(nn.Module):
+    """Pools each sequence before the head, as ``classifier_pooling`` says."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -76,7 +76,7 @@ class SequenceClassification(nn.Module):
 
 
 class TokenClassification(nn.Module):
-    """The head and a classifier on every token."""
+    """The head and the classifier, on every token."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -91,7 +91,7 @@ class TokenClassification(nn.Module):
 
 
 class QuestionAnswering(nn.Module):
-    """Start and end logits of an answer: the head and two columns on every token."""
+    """The head and a classifier of two columns, on every token: where an answer starts and ends."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""

@@ -1,38 +1,66 @@
-"""SPLADE: a weight for every token of the vocabulary, from masked-language-model logits."""
+"""SPLADE: a weight for every token of the vocabulary, from the logits of fill-mask."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mbert.errors import CheckpointError
+
 from ..families.modernbert_config import ModelConfig
 from ..operators.pooling import varlen_pooling
-from .prediction_heads import MaskedLM
+from .module_spec import MLM_TRANSFORMER, MODULES, WIDTH_KEYS, ModuleSpec
+from .prediction_heads import FillMask
+from .sentence_modules import TOKENS
 
-STRATEGIES = ("max", "sum")
+SPLADE_POOLING = "SpladePooling"
 
 # Columns of the vocabulary whose logits are held at once: tokens x BLOCK values.
 BLOCK = 2048
 
+_STRATEGIES = ("max", "sum")
+# How often log(1 + x) follows the rectifier.
+_LOGARITHMS = {"relu": 1, "log1p_relu": 2}
 
-class Splade(MaskedLM):
+
+class SparseEmbedding(FillMask):
     """The largest (or the sum) over a sequence's tokens of log(1 + relu(logit)).
 
-    The maximum is SPLADE-max of Formal et al. 2021 (arXiv 2109.10086, eq. 6); the sum is that of
-    SPLADE (arXiv 2107.05720).
+    SPLADE-max of Formal et al. 2021 (arXiv 2109.10086, eq. 6); the sum is of its predecessor.
     """
 
-    def __init__(self, config: ModelConfig, strategy: str = "max", logarithms: int = 1) -> None:
-        """Make the modules for ``config``.
+    def __init__(self, config: ModelConfig, modules: Sequence[ModuleSpec]) -> None:
+        """Make the modules for ``config``; ``modules`` may be none, then it is the maximum.
 
-        Args:
-            config: of the encoder and the masked-language-model head.
-            strategy: one of ``STRATEGIES``.
-            logarithms: how many times log(1 + x) is applied after relu: 1 or 2.
+        Raises:
+            CheckpointError: modules that do more, or a setting that is not known.
         """
         super().__init__(config)
-        self.strategy, self.logarithms = strategy, logarithms
+        self.strategy, self.logarithms = "max", 1
+        if not modules:
+            return
+        _check_transformer(modules[0])
+        kinds = [spec.kind for spec in modules[1:]]
+        if kinds != [SPLADE_POOLING]:
+            raise CheckpointError(
+                f"{MODULES}: {', '.join(kinds) or 'nothing'} follows the transformer; expected "
+                f"{SPLADE_POOLING} alone."
+            )
+        spec = modules[1]
+        spec.need_only(("pooling_strategy", "activation_function", "chunk_size", *WIDTH_KEYS))
+        self.strategy = spec.text("pooling_strategy", "max")
+        if self.strategy not in _STRATEGIES:
+            raise spec.unsuited("pooling_strategy", f"one of {', '.join(_STRATEGIES)}")
+        activation = spec.text("activation_function", "relu")
+        if activation not in _LOGARITHMS:
+            raise spec.unsuited("activation_function", f"one of {', '.join(_LOGARITHMS)}")
+        self.logarithms = _LOGARITHMS[activation]
+        for key in WIDTH_KEYS:
+            if spec.settings.get(key) not in (None, config.vocab_size):
+                raise spec.unsuited(key, f"the vocabulary's {config.vocab_size}")
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:  # type: ignore[override]
         """-> weights [sequences, vocab]; an empty sequence gives zeros."""
@@ -43,7 +71,7 @@ class Splade(MaskedLM):
             for begin in range(0, vocab, BLOCK)
         ]
         pooled = torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
-        # Monotonic, so the largest logit has the largest weight.
+        # Rising, so the largest logit has the largest weight.
         return self._weights(pooled) if self.strategy == "max" else pooled
 
     def _pooled(self, features: Tensor, cu_seqlens: Tensor, begin: int, end: int) -> Tensor:
@@ -59,3 +87,12 @@ class Splade(MaskedLM):
         for _ in range(self.logarithms):
             weights = weights.log1p()
         return weights
+
+
+def _check_transformer(spec: ModuleSpec) -> None:
+    """Refuse a first module that is more than the logits of fill-mask on a text's tokens."""
+    is_older = spec.kind == MLM_TRANSFORMER
+    task = spec.text("transformer_task", "fill-mask" if is_older else "feature-extraction")
+    if task != "fill-mask":
+        raise spec.unsuited("transformer_task", f"fill-mask before {SPLADE_POOLING}")
+    spec.need_one_of("module_output_name", [TOKENS])
