@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mbert.model.families.modernbert import Encoder, Layer
 from mbert.model.families.modernbert_config import ModelConfig
 from mbert.model.families.modernbert_fused import FusedLayer, RoundedEmbedding
-from mbert.model.heads.prediction_heads import FillMask
+from mbert.model.heads.prediction_heads import MaskedLM
 from mbert.model.operators.linear import PANEL_OUTPUTS, FusedLinear, float_linear, interleave
 
 from .precision import DTYPES, cast
@@ -64,7 +64,7 @@ def replace_vocabulary(
     """
     table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
     encoder_of(model).embeddings.tok_embeddings = embedding(table)
-    if type(model) is FillMask and model.decoder.out_features % PANEL_OUTPUTS == 0:
+    if type(model) is MaskedLM and model.decoder.out_features % PANEL_OUTPUTS == 0:
         model.decoder = decoder(model.decoder)  # type: ignore[assignment]
 
 

@@ -14,7 +14,6 @@ from torch import nn
 from mbert import __version__
 from mbert.errors import ExportError
 from mbert.model.families.modernbert_config import ModelConfig
-from mbert.model.heads.modular_classification import labels_of
 from mbert.plugins import onnxruntime_library
 from mbert.runtime.bundle import TOKENIZER
 from mbert.runtime.manifest import (
@@ -22,18 +21,12 @@ from mbert.runtime.manifest import (
     Limits,
     Manifest,
 )
-from mbert.runtime.tasks import TASKS as RUNTIME_TASKS
-from mbert.runtime.tasks.embedding import EmbeddingSettings
-from mbert.runtime.tasks.reranking import RerankingSettings
 
 from .bundle import bundle_folder, check_destination, copy_checkpoint_files, list_files
 from .checkpoint import DEFAULT_CHECKPOINT, Checkpoint, open_checkpoint
-from .checkpoint.embedding_settings import longest_sequence, pooling_of, sentence_settings
 from .checkpoint.model_card import license_of
-from .checkpoint.multi_vector_settings import resolve
-from .checkpoint.reranking_settings import reranking_settings
 from .checkpoint.special_tokens import special_token_ids
-from .checkpoint.tokenizer import check_question_first, complete_tokenizer
+from .checkpoint.tokenizer import complete_tokenizer
 from .choice import Choice, choose, choose_precision
 from .engine import build, plan_engine
 from .fuse import fuse, unfit_size
@@ -42,7 +35,7 @@ from .inputs import extra_inputs
 from .precision import against_float16, calibrate, cast
 from .reduce import REDUCED_ON_CPU, reduction
 from .sample import Sample, read_sample
-from .tasks import TASKS, default_task, load_model
+from .tasks import TASKS, Task, default_task, load_model
 from .verify import (
     Reduce,
     Reference,
@@ -63,12 +56,6 @@ Advance = Callable[[str, float], None]
 
 # Tokens of one call of the graph at the most: a bound on memory, not a preference.
 MAX_TOKENS = {"cpu": 16384, "gpu": 8192}
-# Likewise: pooling by standard operators makes a matrix of sequences x tokens.
-MAX_SEQUENCES = 2048
-# What sentence-transformers compares embeddings by where a folder says nothing.
-_DEFAULT_SIMILARITIES = {"sentence-similarity": "cosine", "sparse-embedding": "dot"}
-# Of vectors as long as the vocabulary: what a call gives back, likewise.
-MAX_SPARSE_SEQUENCES = 256
 
 
 def convert(
@@ -141,11 +128,11 @@ def convert(
         if chosen not in TASKS:
             raise ExportError(f"The task is {chosen!r}; expected one of {', '.join(TASKS)}.")
         _check_head_dim(source.config.head_dim, choice)
-        limits = _limits(source, chosen, choice, max_tokens, max_sequence_length)
+        its_task = TASKS[chosen]
+        limits = _limits(source, its_task, choice, max_tokens, max_sequence_length)
         token_ids = special_token_ids(source.folder, source.config.vocab_size)
-        if chosen == "question-answering":
-            check_question_first(source.folder)
-        of_task = _of_task(source, chosen)
+        its_task.check(source)
+        of_task = its_task.manifest_entries(source)
         onnxruntime_library()  # a missing library is found now, not after minutes
         model = load_model(source, chosen)
         _check_inputs(model, choice)
@@ -183,10 +170,8 @@ def convert(
             graph = write_graph(model, chosen, choice, folder)
             copy_checkpoint_files(source.folder, folder)
             complete_tokenizer(source.folder, folder / TOKENIZER, limits.max_sequence_length)
-            late_interaction = (
-                resolve(source, folder / TOKENIZER, token_ids.get("mask"), limits)
-                if chosen == "multi-vector"
-                else None
+            of_task |= its_task.tokenizer_entries(
+                source, folder / TOKENIZER, token_ids.get("mask"), limits
             )
             engine = plan_engine(choice, source.config, graph, limits)
         with step("verify"):
@@ -222,7 +207,6 @@ def convert(
             },
             engine=engine,
             calibration=record_of_calibration,
-            late_interaction=late_interaction,
             **of_task,
         )
         if choice.device is not None and (engine is None or engine.file is not None):
@@ -247,34 +231,6 @@ def _round_to_bfloat16(model: nn.Module, reference: Reference) -> dict[str, Any]
     """Cast ``model``; what PyTorch errs in bfloat16 stands for the export, which was not run."""
     cast(model, "bf16")
     return {"pytorch_error": reference.errors(model), "verified_as": "fp32"}
-
-
-def _of_task(source: Checkpoint, task: str) -> dict[str, Any]:
-    """The entries of the manifest that belong to one task."""
-    config = source.config
-    labels = config.id2label
-    if task == "text-classification":
-        labels = labels_of(config, source.modules)
-    return {
-        "pooling": pooling_of(source.modules) if task == "feature-extraction" else None,
-        "labels": labels if RUNTIME_TASKS[task].labelled else None,
-        "problem_type": config.problem_type if task == "text-classification" else None,
-        "embedding": _embedding(source, task) if task in _DEFAULT_SIMILARITIES else None,
-        "reranking": _reranking(source) if _reranks(source, task) else None,
-    }
-
-
-def _embedding(source: Checkpoint, task: str) -> EmbeddingSettings:
-    default = _DEFAULT_SIMILARITIES[task]
-    return EmbeddingSettings(**asdict(sentence_settings(source.folder, source.modules, default)))
-
-
-def _reranks(source: Checkpoint, task: str) -> bool:
-    return task == "text-classification" and len(labels_of(source.config, source.modules)) == 1
-
-
-def _reranking(source: Checkpoint) -> RerankingSettings:
-    return RerankingSettings(**asdict(reranking_settings(source.folder)))
 
 
 def _check_head_dim(head_dim: int, choice: Choice) -> None:
@@ -314,7 +270,7 @@ def _check_inputs(model: nn.Module, choice: Choice) -> None:
 
 def _limits(
     source: Checkpoint,
-    task: str,
+    task: Task,
     choice: Choice,
     max_tokens: int | None,
     max_sequence_length: int | None,
@@ -328,12 +284,7 @@ def _limits(
             f"--max-sequence-length is {max_sequence_length}; the checkpoint takes up to {trained} "
             "tokens (max_position_embeddings)."
         )
-    # Where the folder's own library would cut a text.
-    usual = (
-        longest_sequence(source.folder, source.config, source.modules)
-        if task in _DEFAULT_SIMILARITIES or _reranks(source, task)
-        else trained
-    )
+    usual = task.longest_text(source)
     longest = max_sequence_length or min(usual, max_tokens or usual)
     default = MAX_TOKENS["gpu" if choice.target else "cpu"]
     tokens = max_tokens or max(default, longest)
@@ -342,5 +293,4 @@ def _limits(
             f"--max-tokens is {tokens}, less than one sequence of {longest} tokens "
             "(--max-sequence-length)."
         )
-    sequences = MAX_SPARSE_SEQUENCES if task == "sparse-embedding" else MAX_SEQUENCES
-    return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=sequences)
+    return Limits(max_tokens=tokens, max_sequence_length=longest, max_sequences=task.max_sequences)

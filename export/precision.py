@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mbert.model.families.modernbert import Attention, Layer
-from mbert.model.heads.sentence_modules import Step
+from mbert.model.heads.sentence_modules import FeatureModule
 
 from .hooks import hooked
 from .inputs import make_batch
@@ -117,7 +117,7 @@ def _recording(model: nn.Module, maxima: dict[str, float]) -> AbstractContextMan
 
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.LayerNorm | Layer | Step):
+        if isinstance(module, nn.Linear | nn.LayerNorm | Layer | FeatureModule):
             handles.append(module.register_forward_hook(hook(name)))
         if isinstance(module, Attention):
             handles.append(module.Wqkv.register_forward_hook(scores(name, module)))

@@ -14,7 +14,7 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 import mbert
 from mbert.export import verify as verify_module
 from mbert.export.checkpoint.config_json import read_config
-from mbert.model.heads.prediction_heads import FillMask
+from mbert.model.heads.prediction_heads import MaskedLM
 from support.checkpoints import SMALL, to_legacy
 from support.family import FAMILY, SIZES, TEXTS, make_member
 
@@ -36,7 +36,7 @@ def test_weights_and_layers_are_as_transformers_has_them(name: str, tmp_path: Pa
     settings.save_pretrained(tmp_path)
     config = read_config(to_legacy(tmp_path))
     with torch.device("meta"):
-        oracle, model = transformers.ModernBertForMaskedLM(settings), FillMask(config)
+        oracle, model = transformers.ModernBertForMaskedLM(settings), MaskedLM(config)
     shapes = [
         {
             name: parameter.shape

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder or a Hugging Face hub id, its config and its modules."""
+"""Open a checkpoint: a folder, or a Hugging Face hub id that is downloaded."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from huggingface_hub import snapshot_download
 
 from mbert.errors import CheckpointError
 from mbert.model.families.modernbert_config import ModelConfig
-from mbert.model.heads.module_spec import ModuleSpec
 
 from .config_json import read_config
-from .modules_json import read_modules
-from .pylate import is_pylate, translated
+from .modules_json import ModuleSpec, read_modules
+from .pylate import is_pylate, translate
 
 DEFAULT_CHECKPOINT = "answerdotai/ModernBERT-base"
 
-# PEFT's, whose weights belong on top of the others.
+# PEFT saves it beside weights that are added to the model's.
 _ADAPTER = "adapter_config.json"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-# A star also stands for the folders of modules.json.
+# The stars match the folders that modules.json lists.
 _HUB_FILES = [
     "config.json",
     "*/config.json",
@@ -42,10 +41,13 @@ _HUB_FILES = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is on this machine.
+    """A checkpoint on this machine.
 
-    ``source`` is what the user named (a hub id or a folder's name), ``folder`` where its files are,
-    ``revision`` the commit of a hub id (None for a folder).
+    Attributes:
+        source: the hub id, or the folder's name.
+        folder: where the files are.
+        config: of the encoder.
+        revision: commit of a hub id; None for a folder.
     """
 
     source: str
@@ -55,24 +57,24 @@ class Checkpoint:
 
     @cached_property
     def modules(self) -> tuple[ModuleSpec, ...]:
-        """What modules.json lists, the encoder first; nothing where there is no such file.
+        """The modules that modules.json lists, the encoder first; empty without that file.
 
         Raises:
-            CheckpointError: it makes no sense.
+            CheckpointError: the file is malformed.
         """
         modules = read_modules(self.folder)
-        return translated(self.folder, modules) if is_pylate(self.folder, modules) else modules
+        return translate(self.folder, modules) if is_pylate(self.folder, modules) else modules
 
 
 def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
-    """Find a checkpoint and read its config.
+    """Find or download a checkpoint and read its config.
 
     Args:
         source: a folder with config.json and safetensors, or a Hugging Face hub id.
         revision: branch, tag or commit of a hub id.
 
     Raises:
-        CheckpointError: nothing there, nothing to be fetched, or not a supported model.
+        CheckpointError: no such checkpoint, the download failed, or the model is not supported.
     """
     folder = Path(source)
     commit = None
@@ -91,7 +93,7 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         raise CheckpointError(
             f"{name} holds {_ADAPTER}: its weights are changed by an adapter, which mbert does not "
             "load. Merge the adapter into the weights first (merge_and_unload of PEFT), and save "
-            "the model that this gives."
+            "the merged model."
         )
     return Checkpoint(name, folder, read_config(folder), commit)
 
@@ -99,7 +101,7 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
 def _fetch(hub_id: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
-    except Exception as error:  # the hub's client raises from several libraries when offline
+    except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).strip().splitlines()
         raise CheckpointError(
             f"{hub_id} is not a folder here, and fetching it from the Hugging Face hub failed "

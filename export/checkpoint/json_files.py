@@ -1,4 +1,4 @@
-"""JSON files beside the weights."""
+"""Read the JSON files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mbert.errors import CheckpointError
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """Read ``path``, which holds a ``kind``; an empty one where there is no such file.
+    """Read ``path``, which holds a ``kind``; return an empty one if there is no such file.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds something else.
+        CheckpointError: the file cannot be read, or holds another type.
     """
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
@@ -22,5 +22,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(contents, kind):
-        raise CheckpointError(f"{path} holds a JSON {type(contents).__name__}, not what it should.")
+        raise CheckpointError(
+            f"{path} holds a JSON {type(contents).__name__}; expected a {kind.__name__}."
+        )
     return contents

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint."""
+"""Read the model card of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def license_of(folder: Path) -> str | None:
-    """The licence that the model card's front matter states."""
+    """Return the licence in the front matter of the model card; None if it names none."""
     try:
         card = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,106 +1,127 @@
-"""ColBERT: a vector for every token, of a query's and of a document's on different terms.
+"""Read how a multi-vector checkpoint (ColBERT) makes tokens of queries and documents.
 
-The settings are those of sentence-transformers' MultiVectorEncoder: lengths and query expansion
-belong to its transformer, the skip list to its MultiVectorMask.
-:mod:`mbert.export.checkpoint.pylate` turns a PyLate folder into these.
+The settings are those of sentence-transformers' MultiVectorEncoder: lengths, prefixes and query
+expansion belong to its Transformer, the skip list to its MultiVectorMask.
+:mod:`mbert.export.checkpoint.pylate` translates a PyLate folder into these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
 from mbert.errors import CheckpointError
-from mbert.model.heads.module_spec import MASK, SETTINGS, ModuleSpec
+from mbert.model.families.modernbert_config import ModelConfig
 from mbert.runtime.manifest import Limits
-from mbert.runtime.tasks import multi_vector as runtime
+from mbert.runtime.tasks.multi_vector import (
+    ROLES,
+    MultiVectorSettings,
+    QueryExpansion,
+    RoleSettings,
+)
 
-from .embedding_settings import longest_sequence
-from .folder import Checkpoint
-from .json_files import read_json
+from .modules_json import MASK, ModuleSpec
+from .sentence_settings import SETTINGS, longest_text, read_settings
+from .tokenizer_json import read_tokenizer
 
-# Widths of a query: the expansion fills it up, and cuts what is longer; or only fills it up.
+# Whether the score is the mean over the query's vectors, by similarity_fn_name. Older folders name
+# the comparison of two vectors instead.
+_IS_MEAN = {"maxsim": False, "meanmaxsim": True, "MaxSim": False, "cosine": False, "dot": False}
+
+# "fixed" also cuts queries to the length of the expansion; "min" only fills them up.
 _STRATEGIES = ("fixed", "min")
+_EXPANSION_KEYS = {"strategy", "attend", "token", "length"}
 
 
-@dataclass(frozen=True)
-class QueryExpansion:
-    """Mask tokens after a query that is short.
-
-    Attributes:
-        length: tokens that a query has at least.
-        attended: whether other tokens attend to them. If not they see and are not seen.
-        token: None: the tokenizer's mask token.
-    """
+class _WrittenExpansion(NamedTuple):
+    """A query expansion as the checkpoint writes it, with the token as text (None: mask)."""
 
     length: int
     attended: bool
     token: str | None
+    is_fixed: bool
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How texts of one role become tokens.
+def attends_to_expansion(modules: Sequence[ModuleSpec]) -> bool:
+    """Return whether all tokens of a query attend to its expansion tokens, if it has any.
 
-    Attributes:
-        prefix: a token that is put behind the first one; None: none.
-        length: the most tokens, expansion and prefix included; None: as many as the encoder takes.
-        skipped: tokens that get no vector.
+    Raises:
+        CheckpointError: the setting is malformed.
     """
-
-    prefix: str | None
-    length: int | None
-    skipped: tuple[str, ...]
+    expansion = _expansion(modules[0])
+    return expansion is None or expansion.attended
 
 
-@dataclass(frozen=True)
-class LateInteraction:
-    """What a checkpoint says of queries and documents."""
+def check_multi_vector_settings(modules: Sequence[ModuleSpec]) -> None:
+    """Raise unless the modules' settings are well-formed, which needs no tokenizer.
 
-    query: Terms
-    document: Terms
-    expansion: QueryExpansion | None
+    Raises:
+        CheckpointError: a setting is malformed or not supported; it is named.
+    """
+    for role in ROLES:
+        modules[0].text(f"{role}_prefix", "")
+        _longest(modules[0], role)
+    _skipped_words(modules)
 
-    @classmethod
-    def of(cls, modules: Sequence[ModuleSpec]) -> LateInteraction:
-        """Read the settings of a checkpoint's modules.
 
-        Raises:
-            CheckpointError: a setting that makes no sense, or is not supported; it is named.
-        """
-        transformer = modules[0]
-        expansion, longest_query = _query_expansion(transformer)
-        lengths = {"query": longest_query, "document": _length(transformer, "document_length")}
-        skipped: dict[str, tuple[str, ...]] = dict.fromkeys(runtime.ROLES, ())
-        for spec in modules[1:]:
-            if spec.kind == MASK:
-                words = _words(spec, "skiplist_words", ())
-                roles = _words(spec, "skiplist_tasks", ("document",))
-                skipped.update(
-                    (role, skipped[role] + words) for role in runtime.ROLES if role in roles
-                )
-                if spec.settings.get("keep_only_token_ids"):
-                    raise spec.unsuited("keep_only_token_ids", "nothing: mbert reads no images")
-        query, document = (
-            Terms(transformer.text(f"{role}_prefix", "") or None, lengths[role], skipped[role])
-            for role in runtime.ROLES
+def multi_vector_settings(
+    folder: Path,
+    config: ModelConfig,
+    modules: Sequence[ModuleSpec],
+    tokenizer_file: Path,
+    mask: int | None,
+    limits: Limits,
+) -> MultiVectorSettings | None:
+    """Read the multi-vector settings, with tokens as ids of the tokenizer.
+
+    Args:
+        folder: of the checkpoint.
+        config: of the encoder.
+        modules: what modules.json lists.
+        tokenizer_file: the bundle's tokenizer.json.
+        mask: id of the mask token; None if the tokenizer names none.
+        limits: of the bundle.
+
+    Returns:
+        None if there is no tokenizer.
+
+    Raises:
+        CheckpointError: a setting is malformed, a prefix or expansion token is not in the
+            vocabulary, or the expansion is longer than the bundle's longest sequence.
+    """
+    check_multi_vector_settings(modules)
+    if not tokenizer_file.exists():
+        return None
+    tokenizer, vocab_size = read_tokenizer(tokenizer_file), config.vocab_size
+    settings = read_settings(folder)
+    prompts = _prompts(settings)
+    cap = limits.max_sequence_length
+    usual = min(cap, longest_text(folder, config, modules))
+    words = _skipped_words(modules)
+    roles = {}
+    for role in ROLES:
+        text = modules[0].text(f"{role}_prefix", "")
+        roles[role] = RoleSettings(
+            # A prompt may repeat the prefix, which the runtime adds as a token.
+            prompt=prompts[role].removeprefix(text),
+            prefix=_token_id(tokenizer, text, f"{role}_prefix", vocab_size) if text else None,
+            length=min(_longest(modules[0], role) or usual, cap),
+            skipped=_token_ids(tokenizer, words[role], vocab_size),
         )
-        return cls(query, document, expansion)
+    expansion = _resolve_expansion(_expansion(modules[0]), tokenizer, mask, vocab_size, cap)
+    return MultiVectorSettings(roles["query"], roles["document"], expansion, _is_mean(settings))
 
 
-def _query_expansion(spec: ModuleSpec) -> tuple[QueryExpansion | None, int | None]:
-    """The expansion, and the most tokens of a query."""
-    ceiling = _length(spec, "query_length")
+def _expansion(spec: ModuleSpec) -> _WrittenExpansion | None:
     settings: Any = spec.settings.get("query_expansion")
     if settings is None:
-        return None, ceiling
-    known = {"strategy", "attend", "token", "length"}
-    if not isinstance(settings, dict) or not set(settings) <= known:
-        raise spec.unsuited("query_expansion", f"an object of {', '.join(sorted(known))}")
+        return None
+    if not isinstance(settings, dict) or not set(settings) <= _EXPANSION_KEYS:
+        expected = f"an object of {', '.join(sorted(_EXPANSION_KEYS))}"
+        raise spec.unsuited("query_expansion", expected)
     strategy, attended, token = (settings.get(key) for key in ("strategy", "attend", "token"))
     if (
         strategy not in _STRATEGIES
@@ -108,26 +129,42 @@ def _query_expansion(spec: ModuleSpec) -> tuple[QueryExpansion | None, int | Non
         or not isinstance(token, str | None)
         or not _is_length(settings.get("length"))
     ):
-        raise spec.unsuited(
-            "query_expansion", f"a strategy of {', '.join(_STRATEGIES)} and a length from 1 on"
-        )
+        expected = f"a strategy of {', '.join(_STRATEGIES)} and a positive length"
+        raise spec.unsuited("query_expansion", expected)
     length = int(settings["length"])
-    if strategy == "fixed":
-        ceiling = length
-    elif ceiling is not None:
-        ceiling = max(ceiling, length)
-    return QueryExpansion(length, bool(attended), token), ceiling
+    return _WrittenExpansion(length, bool(attended), token, strategy == "fixed")
 
 
-def _length(spec: ModuleSpec, key: str) -> int | None:
+def _longest(spec: ModuleSpec, role: str) -> int | None:
+    """Return the most tokens of a text of ``role``; None if the folder does not limit them."""
+    key = f"{role}_length"
     length = spec.settings.get(key)
     if length is not None and not _is_length(length):
-        raise spec.unsuited(key, "an integer from 1 on")
-    return length
+        raise spec.unsuited(key, "a positive integer")
+    expansion = _expansion(spec) if role == "query" else None
+    if expansion is None:
+        return length
+    if expansion.is_fixed:
+        return expansion.length
+    return None if length is None else max(length, expansion.length)
 
 
 def _is_length(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _skipped_words(modules: Sequence[ModuleSpec]) -> dict[str, tuple[str, ...]]:
+    """Return the words that get no vector, by role."""
+    skipped: dict[str, tuple[str, ...]] = dict.fromkeys(ROLES, ())
+    for spec in modules[1:]:
+        if spec.kind != MASK:
+            continue
+        words = _words(spec, "skiplist_words", ())
+        roles = _words(spec, "skiplist_tasks", ("document",))
+        skipped.update((role, skipped[role] + words) for role in ROLES if role in roles)
+        if spec.settings.get("keep_only_token_ids"):
+            raise spec.unsuited("keep_only_token_ids", "nothing: mbert reads no images")
+    return skipped
 
 
 def _words(spec: ModuleSpec, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,85 +173,59 @@ def _words(spec: ModuleSpec, key: str, default: tuple[str, ...]) -> tuple[str, .
         return default
     listed = [words] if isinstance(words, str) else words
     if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
-        raise spec.unsuited(key, "a list of texts")
+        raise spec.unsuited(key, "a list of strings")
     return tuple(listed)
 
 
-# By the name of a folder's similarity: whether the score is the mean over the query's vectors.
-# Older folders name what two vectors are compared by.
-_IS_MEAN = {"maxsim": False, "meanmaxsim": True, "MaxSim": False, "cosine": False, "dot": False}
-
-
-def resolve(
-    checkpoint: Checkpoint, tokenizer_file: Path, mask: int | None, limits: Limits
-) -> runtime.MultiVectorSettings | None:
-    """Settle the terms of queries and documents for the manifest.
-
-    Args:
-        checkpoint: whose modules name them.
-        tokenizer_file: the bundle's tokenizer.json.
-        mask: id of the mask token; None: the tokenizer names none.
-        limits: of the bundle.
-
-    Returns:
-        None where there is no tokenizer.
-
-    Raises:
-        CheckpointError: a prefix or an expansion that the vocabulary lacks, or an expansion that is
-            longer than the bundle takes.
-    """
-    found = LateInteraction.of(checkpoint.modules)
-    if not tokenizer_file.exists():
-        return None
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    longest, vocabulary = limits.max_sequence_length, checkpoint.config.vocab_size
-    settings = read_json(checkpoint.folder / SETTINGS)
+def _prompts(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the prompt of each role."""
     prompts = settings.get("prompts") or {}
     if not isinstance(prompts, dict):
-        raise CheckpointError(f"{SETTINGS}: prompts is {prompts!r}; expected an object of texts.")
+        raise CheckpointError(f"{SETTINGS}: prompts is {prompts!r}; expected an object of strings.")
+    found = {role: prompts.get(role) or "" for role in ROLES}
+    for role, prompt in found.items():
+        if not isinstance(prompt, str):
+            raise CheckpointError(
+                f"{SETTINGS}: the prompt {role} is {prompt!r}; expected a string."
+            )
+    return found
+
+
+def _is_mean(settings: dict[str, Any]) -> bool:
     similarity = settings.get("similarity_fn_name") or "maxsim"
     if similarity not in _IS_MEAN:
         raise CheckpointError(
-            f"{SETTINGS}: similarity_fn_name is {similarity!r}; mbert scores tokens' vectors by "
+            f"{SETTINGS}: similarity_fn_name is {similarity!r}; mbert scores token vectors by "
             f"{', '.join(_IS_MEAN)}."
         )
-    usual = min(longest, longest_sequence(checkpoint.folder, checkpoint.config, checkpoint.modules))
-    terms = {}
-    for role in runtime.ROLES:
-        given = getattr(found, role)
-        prefix = None
-        if given.prefix is not None:
-            prefix = _id(tokenizer, given.prefix, f"{role}_prefix", vocabulary)
-        # A word that is no token is never met.
-        ids = (tokenizer.token_to_id(word) for word in given.skipped)
-        skipped = tuple(sorted({i for i in ids if i is not None and i < vocabulary}))
-        prompt = prompts.get(role) or ""
-        if not isinstance(prompt, str):
-            raise CheckpointError(f"{SETTINGS}: the prompt {role} is {prompt!r}; expected a text.")
-        # A prompt may repeat the prefix, which is a token of its own here.
-        prompt = prompt.removeprefix(given.prefix or "")
-        length = min(given.length or usual, longest)
-        terms[role] = runtime.RoleSettings(prompt, prefix, length, skipped)
-    expansion = None
-    if found.expansion is not None:
-        if found.expansion.length > longest:
-            raise CheckpointError(
-                f"Queries are expanded to {found.expansion.length} tokens; the bundle takes up to "
-                f"{longest}. Export with a larger --max-sequence-length."
-            )
-        if found.expansion.token is not None:
-            mask = _id(tokenizer, found.expansion.token, "query_expansion", vocabulary)
-        if mask is None:
-            raise CheckpointError(
-                "Queries are expanded with the mask token, and the tokenizer names none. Name it "
-                "in tokenizer_config.json (mask_token)."
-            )
-        expansion = runtime.QueryExpansion(mask, found.expansion.length, found.expansion.attended)
-    mean = _IS_MEAN[similarity]
-    return runtime.MultiVectorSettings(terms["query"], terms["document"], expansion, mean)
+    return _IS_MEAN[similarity]
 
 
-def _id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> int:
+def _resolve_expansion(
+    written: _WrittenExpansion | None,
+    tokenizer: Tokenizer,
+    mask: int | None,
+    vocab_size: int,
+    longest: int,
+) -> QueryExpansion | None:
+    if written is None:
+        return None
+    if written.length > longest:
+        raise CheckpointError(
+            f"Queries are expanded to {written.length} tokens; the bundle takes up to {longest}. "
+            "Export with a larger --max-sequence-length."
+        )
+    if written.token is not None:
+        mask = _token_id(tokenizer, written.token, "query_expansion", vocab_size)
+    if mask is None:
+        raise CheckpointError(
+            "Queries are expanded with the mask token, and the tokenizer names none. Name it in "
+            "tokenizer_config.json (mask_token)."
+        )
+    return QueryExpansion(mask, written.length, written.attended)
+
+
+def _token_id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> int:
     token_id: int | None = tokenizer.token_to_id(token)
     if token_id is None or token_id >= vocab_size:
         raise CheckpointError(
@@ -222,3 +233,9 @@ def _id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> int:
             "Add both, or set it to an empty text."
         )
     return token_id
+
+
+def _token_ids(tokenizer: Tokenizer, words: Sequence[str], vocab_size: int) -> tuple[int, ...]:
+    """Return the sorted ids of ``words``, without those that are not a token."""
+    ids = (tokenizer.token_to_id(word) for word in words)
+    return tuple(sorted({i for i in ids if i is not None and i < vocab_size}))

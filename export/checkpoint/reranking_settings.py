@@ -1,67 +1,52 @@
-"""What sentence-transformers saved of a cross encoder: its activation and its prompts."""
+"""Read how a cross encoder scores pairs: its activation and its prompts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mbert.errors import CheckpointError
-from mbert.model.heads.module_spec import SETTINGS
-from mbert.model.heads.sentence_modules import activation_kind
+from mbert.runtime.tasks.reranking import ACTIVATIONS, RerankingSettings
 
-from .embedding_settings import prompts_of
 from .json_files import read_json
-
-ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU")
-
-
-@dataclass(frozen=True)
-class RerankingSettings:
-    """What a cross encoder of one label makes of its logits, and puts in front of a query.
-
-    Attributes:
-        activation: one of ``ACTIVATIONS``.
-        prompts: by name.
-        default_prompt: the name of the one that is used where none is asked for.
-    """
-
-    activation: str
-    prompts: dict[str, str]
-    default_prompt: str | None
+from .sentence_modules import torch_class
+from .sentence_settings import SETTINGS, prompts_of, read_settings
 
 
 def reranking_settings(folder: Path) -> RerankingSettings:
-    """Read what sentence-transformers saved; its defaults where there is nothing.
+    """Read the cross-encoder settings that sentence-transformers saved, or its defaults.
 
     Raises:
-        CheckpointError: a file cannot be read; an activation that is not supported.
+        CheckpointError: a file cannot be read, or an activation is not supported.
     """
-    settings = read_json(folder / SETTINGS)
-    prompts, default = prompts_of(settings)
-    config = read_json(folder / "config.json")
-    of_library = config.get("sentence_transformers")
-    if not isinstance(of_library, dict):
-        of_library = {}
-    # Where the library looks, in its order; the last is that of releases before 4.
-    named = (
+    settings = read_settings(folder)
+    prompts, default_prompt = prompts_of(settings)
+    return RerankingSettings(
+        _activation(settings, read_json(folder / "config.json")), prompts, default_prompt
+    )
+
+
+def _activation(settings: dict[str, Any], config: dict[str, Any]) -> str:
+    """Find the activation where sentence-transformers looks for it, in the same order."""
+    library = config.get("sentence_transformers")
+    places = (
         (SETTINGS, "activation_fn", settings),
-        ("config.json: sentence_transformers", "activation_fn", of_library),
+        (
+            "config.json: sentence_transformers",
+            "activation_fn",
+            library if isinstance(library, dict) else {},
+        ),
+        # Written by releases before 4.
         ("config.json", "sbert_ce_default_activation_function", config),
     )
-    for file, key, contents in named:
-        if contents.get(key) is not None:
-            activation = _activation(file, key, contents[key])
-            break
-    else:
-        activation = "Sigmoid"
-    return RerankingSettings(activation, prompts, default)
-
-
-def _activation(file: str, key: str, name: Any) -> str:
-    kind = activation_kind(name, ACTIVATIONS)
-    if kind is None:
-        raise CheckpointError(
-            f"{file}: {key} is {name!r}; expected one of torch.nn: {', '.join(ACTIVATIONS)}."
-        )
-    return kind
+    for file, key, contents in places:
+        name = contents.get(key)
+        if name is None:
+            continue
+        kind = torch_class(name, ACTIVATIONS)
+        if kind is None:
+            raise CheckpointError(
+                f"{file}: {key} is {name!r}; expected one of torch.nn: {', '.join(ACTIVATIONS)}."
+            )
+        return kind
+    return "Sigmoid"

@@ -1,4 +1,4 @@
-"""Special tokens: cls, sep, pad, mask and unk."""
+"""Read the special tokens of a checkpoint: cls, sep, pad, mask and unk."""
 
 from __future__ import annotations
 
@@ -14,39 +14,50 @@ SPECIAL_TOKENS = ("cls", "sep", "pad", "mask", "unk")
 
 
 def special_tokens_of(folder: Path) -> dict[str, str]:
-    """The text of the special tokens by role, from the tokenizer's config."""
+    """Return the text of each special token that the tokenizer's settings name."""
     tokens: dict[str, str] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):  # the second one decides
-        contents = read_json(folder / name)
-        for role in SPECIAL_TOKENS:
-            entry = contents.get(f"{role}_token")
+    for file in (
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ):  # the second overrides the first
+        contents = read_json(folder / file)
+        for name in SPECIAL_TOKENS:
+            entry = contents.get(f"{name}_token")
             text = entry.get("content") if isinstance(entry, dict) else entry
             if isinstance(text, str):
-                tokens[role] = text
+                tokens[name] = text
     return tokens
 
 
 def special_token_ids(folder: Path, vocab_size: int) -> dict[str, int]:
-    """Ids of cls, sep, pad, mask and unk, as far as the tokenizer's own files name them.
+    """Return the id of each special token that the tokenizer's settings name.
+
+    Args:
+        folder: of the checkpoint.
+        vocab_size: rows of the embedding.
+
+    Returns:
+        Ids by name; empty if there is no tokenizer.json.
 
     Raises:
-        CheckpointError: a file that is no tokenizer; a token that it, or the model, does not have.
+        CheckpointError: tokenizer.json is not a tokenizer, or a token is missing in it or in the
+            embedding.
     """
     path = folder / TOKENIZER
     if not path.exists():
         return {}
     tokenizer = read_tokenizer(path)
     found = {}
-    for role, token in special_tokens_of(folder).items():
+    for name, token in special_tokens_of(folder).items():
         token_id = tokenizer.token_to_id(token)
-        if token_id is None and role == "unk":
-            continue  # a byte-level tokenizer knows every text, and may name one all the same
+        if token_id is None and name == "unk":
+            continue  # byte-level tokenizers name an unk token without having one
         if token_id is None:
-            raise CheckpointError(f"{path} has no token {token!r}, the {role} token.")
+            raise CheckpointError(f"{path} has no token {token!r}, the {name} token.")
         if token_id >= vocab_size:
             raise CheckpointError(
-                f"{path}: {token!r} is token {token_id}, the vocabulary has "
-                f"{vocab_size}. Tokenizer and weights do not belong together."
+                f"{path}: {token!r} is token {token_id}, the vocabulary has {vocab_size}. "
+                "Tokenizer and weights do not belong together."
             )
-        found[role] = token_id
+        found[name] = token_id
     return found

@@ -1,6 +1,6 @@
-"""The tokenizer of a bundle: ``tokenizer.json`` with what the files beside it say of it.
+"""Complete ``tokenizer.json`` with the settings in the files beside it.
 
-transformers' AutoTokenizer reads all of them. A bundle carries one file that says the same.
+transformers' AutoTokenizer reads all of these files; a bundle has tokenizer.json alone.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def complete_tokenizer(checkpoint: Path, copy: Path, longest: int) -> None:
-    """Write into a copy of tokenizer.json what AutoTokenizer takes from the files beside it.
+    """Add to a copy of tokenizer.json the settings that AutoTokenizer reads elsewhere.
 
-    That is: the flags of tokens in ``added_tokens_decoder``; tokens that ``added_tokens.json``,
-    ``extra_special_tokens`` or ``additional_special_tokens`` add; and ``truncation_side``. A file
-    that says all of it already, or is not there, stays as it is.
+    These are the flags of tokens in ``added_tokens_decoder``; the tokens of ``added_tokens.json``,
+    ``extra_special_tokens`` and ``additional_special_tokens``; and ``truncation_side``. A file that
+    has them already is not rewritten.
 
     Args:
         checkpoint: folder of the checkpoint.
-        copy: the bundle's tokenizer.json.
-        longest: ``max_sequence_length`` of the bundle, which is written beside the side.
+        copy: the bundle's tokenizer.json; it may be absent.
+        longest: ``max_sequence_length`` of the bundle, stored with a changed truncation side.
 
     Raises:
-        CheckpointError: a setting that is not supported or makes no sense.
+        CheckpointError: a setting is malformed or not supported.
     """
     if not copy.exists():
         return
@@ -45,7 +45,7 @@ def complete_tokenizer(checkpoint: Path, copy: Path, longest: int) -> None:
     if config.get("split_special_tokens"):
         raise CheckpointError(
             f"{checkpoint / _CONFIG}: split_special_tokens is {config['split_special_tokens']!r}; "
-            "expected false: a special token written in a text is that token. Set it to false."
+            "expected false: mbert reads a special token in a text as that token."
         )
     tokenizer.add_tokens(_replacing_tokens(checkpoint, config))
     known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
@@ -64,7 +64,7 @@ def complete_tokenizer(checkpoint: Path, copy: Path, longest: int) -> None:
 
 
 def _replacing_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[AddedToken]:
-    """Tokens that replace those of the same text, by id."""
+    """Return the tokens of ``added_tokens_decoder``, which replace those of the same text."""
     where = f"{checkpoint / _CONFIG}: added_tokens_decoder"
     entries = config.get("added_tokens_decoder", {})
     if not isinstance(entries, dict) or not all(str(key).isdecimal() for key in entries):
@@ -73,7 +73,7 @@ def _replacing_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[Added
 
 
 def _older_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[AddedToken]:
-    """Tokens of the form that came before ``added_tokens_decoder``: text and id, by id."""
+    """Return the tokens of added_tokens.json, which ``added_tokens_decoder`` supersedes."""
     entries = {} if "added_tokens_decoder" in config else read_json(checkpoint / _ADDED)
     if not all(isinstance(token_id, int) for token_id in entries.values()):
         raise CheckpointError(f"{checkpoint / _ADDED} is not an object of tokens with their ids.")
@@ -86,7 +86,7 @@ def _older_tokens(checkpoint: Path, config: Mapping[str, Any]) -> list[AddedToke
 
 
 def _extra_tokens(config: Mapping[str, Any]) -> list[AddedToken]:
-    """Special tokens without a role; those that are there already stay as they are."""
+    """Return the special tokens beside cls, sep, pad, mask and unk."""
     tokens = []
     for key in ("extra_special_tokens", "additional_special_tokens"):
         entries = config.get(key) or []
@@ -103,18 +103,3 @@ def _token(entry: Any, where: str) -> AddedToken:
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
         raise CheckpointError(f"{where}: {entry!r} is not a token with its content.")
     return AddedToken(entry["content"], **{key: bool(entry[key]) for key in _FLAGS if key in entry})
-
-
-def check_question_first(folder: Path) -> None:
-    """Refuse a tokenizer with which transformers puts a question behind its context.
-
-    Raises:
-        CheckpointError: it pads on the left, by which transformers' question answering goes.
-    """
-    side = read_json(folder / "tokenizer_config.json").get("padding_side", "right")
-    if side != "right":
-        raise CheckpointError(
-            f"{folder / 'tokenizer_config.json'}: padding_side is {side!r}, with which the context "
-            "comes before the question; mbert puts the question first. Change it to 'right' if "
-            "the checkpoint was trained so."
-        )

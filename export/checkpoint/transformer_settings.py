@@ -1,20 +1,15 @@
-"""What a sentence-transformers folder says of its transformer: how texts become tokens."""
+"""Check the settings of a sentence-transformers ``Transformer``: how texts become tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mbert.errors import CheckpointError
-from mbert.model.heads.module_spec import (
-    MASK,
-    MLM_TRANSFORMER,
-    MODULES,
-    TRANSFORMER,
-    ModuleSpec,
-)
 from mbert.runtime.tasks.multi_vector import ROLES
 
-# Arguments for what transformers loads and calls, by older and by newer names.
+from .modules_json import MASK, MLM_TRANSFORMER, MODULES, TRANSFORMER, ModuleSpec
+
+# Arguments for transformers' loading and calling, in older and in newer folders.
 _ARGUMENTS = (
     "model_args",
     "model_kwargs",
@@ -33,16 +28,22 @@ _KNOWN = (
     "unpad_inputs",
     *_ARGUMENTS,
 )
-_OF_ROLES = (
+_ROLE_KEYS = (
     "query_expansion",
     *(f"{role}_{key}" for role in ROLES for key in ("prefix", "length")),
 )
 
 
-def check_transformer(task: str, modules: Sequence[ModuleSpec]) -> None:
-    """Refuse a transformer that makes other tokens of a text than the tokenizer, or other weights.
+def check_transformer(modules: Sequence[ModuleSpec], has_roles: bool) -> None:
+    """Raise unless the first module is a transformer whose settings mbert follows.
 
-    What it computes of them (``transformer_task``) is for the module of the task to check.
+    Refuses settings that change a text's tokens or the weights. ``transformer_task`` is left to
+    the task of the export.
+
+    Args:
+        modules: what modules.json lists.
+        has_roles: whether settings of queries and documents are known to the task; they are also
+            known if the modules include a MultiVectorMask.
 
     Raises:
         CheckpointError: another class, or a setting that is not known; it is named.
@@ -50,8 +51,8 @@ def check_transformer(task: str, modules: Sequence[ModuleSpec]) -> None:
     spec = modules[0]
     if spec.kind not in (TRANSFORMER, MLM_TRANSFORMER):
         raise CheckpointError(f"{MODULES}: {spec.kind} is not a module that mbert computes.")
-    has_roles = task == "multi-vector" or any(other.kind == MASK for other in modules)
-    spec.need_only((*_KNOWN, *_OF_ROLES) if has_roles else _KNOWN)
+    has_roles = has_roles or any(other.kind == MASK for other in modules)
+    spec.need_only((*_KNOWN, *_ROLE_KEYS) if has_roles else _KNOWN)
     spec.need_one_of("do_lower_case", [False])
     for key in _ARGUMENTS:
         spec.need_one_of(key, [{}])

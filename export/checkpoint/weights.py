@@ -1,4 +1,4 @@
-"""Weights from safetensors: all that a module needs, and nothing that it does not know."""
+"""Load safetensors weights: every tensor of a module, and no tensor that it does not have."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mbert.errors import CheckpointError
-from mbert.model.heads.prediction_heads import FillMask
+from mbert.model.heads.prediction_heads import MaskedLM
 
 SAFETENSORS = "model.safetensors"
-# Of the modules after the encoder, whose weights lie in folders of their own.
-CHAIN_PREFIX = "chain."
+# Parameters of a ModulePipeline, which are in the folders of its modules.
+_PIPELINE_PREFIX = "pipeline."
 
 _FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _HEAD_PREFIXES = ("head.", "decoder.", "classifier.")
 
 
 def load_encoder(model: nn.Module, folder: Path) -> None:
-    """Give the encoder of ``model``, and its head, the weights in ``folder``.
+    """Load the weights in ``folder`` into the encoder of ``model`` and its head.
 
     Raises:
-        CheckpointError: a weight file that is missing or damaged; a tensor that is missing,
-            unexpected or of the wrong shape (all are named).
+        CheckpointError: a weight file is missing or damaged; tensors are missing, unexpected or of
+            the wrong shape (all are named).
     """
     wanted = _shapes(model)
-    tied = isinstance(model, FillMask) and model.tie_weights
+    tied = isinstance(model, MaskedLM) and model.tie_weights
     if tied:
         del wanted["decoder.weight"]
     with _open_tensors(folder) as files:
         tensors = _Tensors(files, _encoder_names(files))
-        # The head of another task is no mistake where this task has none.
+        # A model without a head may be loaded from a checkpoint with one.
         ignored: tuple[str, ...] = () if hasattr(model, "head") else _HEAD_PREFIXES
-        if tied:  # a copy of the embedding, checked below
+        if tied:  # a copy of the embedding, compared below
             ignored += ("decoder.weight",)
         state = _match(wanted, tensors, folder, ignored)
         if tied:
@@ -52,12 +52,14 @@ def load_encoder(model: nn.Module, folder: Path) -> None:
                 )
             state["decoder.weight"] = embedding
     model.load_state_dict(state, assign=True, strict=False)
-    if isinstance(model, FillMask) and tied:
+    if isinstance(model, MaskedLM) and tied:
         model.decoder.weight = model.get_parameter("model.embeddings.tok_embeddings.weight")
 
 
 def load_module(module: nn.Module, folder: Path) -> None:
-    """Give ``module`` the weights in ``folder``, under its own names; nothing if it has none.
+    """Load the weights in ``folder`` into ``module``, by the module's names.
+
+    A module without parameters needs no file.
 
     Raises:
         CheckpointError: as :func:`load_encoder`.
@@ -74,12 +76,12 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {
         name: tuple(parameter.shape)
         for name, parameter in module.named_parameters()
-        if not name.startswith(CHAIN_PREFIX)
+        if not name.startswith(_PIPELINE_PREFIX)
     }
 
 
 def _encoder_names(stored: Mapping[str, Any]) -> dict[str, str]:
-    """The stored name of each tensor by its name in the model."""
+    """Return the stored name of each tensor by its name in the model."""
     # A bare encoder is saved without the `model.` prefix.
     bare = not any(name.startswith("model.") for name in stored)
     return {
@@ -89,7 +91,7 @@ def _encoder_names(stored: Mapping[str, Any]) -> dict[str, str]:
 
 
 class _Tensors:
-    """The tensors of a folder by name, read when asked for."""
+    """The tensors of a folder by name; each is read on demand."""
 
     def __init__(self, files: Mapping[str, Any], names: Mapping[str, str]) -> None:
         self._files = files
@@ -115,7 +117,7 @@ class _Tensors:
 
 @contextmanager
 def _open_tensors(folder: Path) -> Iterator[dict[str, Any]]:
-    """The open file of each tensor, by its stored name."""
+    """Yield the open file of each tensor, by its stored name."""
     index = folder / f"{SAFETENSORS}.index.json"
     single = folder / SAFETENSORS
     with ExitStack() as stack:
@@ -164,9 +166,9 @@ def _match(
     folder: Path,
     ignored: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
-    """Read what is wanted; name every tensor that is missing, unexpected or mis-shaped.
+    """Read the wanted tensors; raise if any is missing, unexpected or of the wrong shape.
 
-    ``ignored``: beginnings of names that may be there.
+    Stored names that begin with one of ``ignored`` may be present.
     """
     found = set(tensors.names)
     missing = sorted(set(wanted) - found)
@@ -177,7 +179,7 @@ def _match(
         hint = " The checkpoint was saved without this task's head: choose another task."
     else:
         hint = ""
-    # A bigger encoder than the config declares would run, and give wrong numbers.
+    # An encoder with more layers than the config says would load, and give wrong results.
     unexpected = sorted(
         name
         for name in found - set(wanted)
@@ -208,5 +210,5 @@ def _match(
 
 
 def _is_derived(name: str) -> bool:
-    """Buffers that old versions saved although they follow from the config."""
+    """Return whether the name is that of a buffer that the config determines."""
     return name.endswith("rotary_emb.inv_freq") or name.endswith("position_ids")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..activations import ACTIVATION_FUNCTIONS
 from ..operators.attention import rope_table, varlen_attention
 from .modernbert_config import ModelConfig
-from .query_expansion import Expansion
+from .query_expansion import ExpansionTokens
 
 
 def layer_norm(config: ModelConfig) -> nn.LayerNorm:
@@ -41,7 +41,7 @@ def attend(
     cu_seqlens: Tensor,
     rope: Tensor,
     how: tuple[int, float, int],
-    expansion: Expansion | None,
+    expansion: ExpansionTokens | None,
 ) -> Tensor:
     """Packed attention, of expansion tokens too; ``how``: num_heads, scale, window."""
     context = varlen_attention(qkv, cu_seqlens, rope, *how)
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         self.Wo = nn.Linear(hidden, hidden, bias=config.attention_bias)
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
+        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: ExpansionTokens | None = None
     ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
         how = (self.num_heads, self.scale, self.window)
@@ -100,7 +100,7 @@ class Layer(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
+        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: ExpansionTokens | None = None
     ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
         x = x + self.attn(self.attn_norm(x), cu_seqlens, rope, expansion)
@@ -125,7 +125,7 @@ class Encoder(nn.Module):
                 self.register_buffer(f"rope_{i}", table, persistent=False)
 
     def forward(
-        self, input_ids: Tensor, cu_seqlens: Tensor, expansion: Expansion | None = None
+        self, input_ids: Tensor, cu_seqlens: Tensor, expansion: ExpansionTokens | None = None
     ) -> Tensor:
         """int32 [tokens], int32 [sequences + 1] -> [tokens, hidden]."""
         x = self.embeddings(input_ids)

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 
 from mbert.errors import CheckpointError
 
-ACTIVATIONS = ("gelu", "silu", "relu", "gelu_pytorch_tanh")
-POOLINGS = ("cls", "mean")
+from ..activations import ACTIVATION_FUNCTIONS
+
+_ACTIVATIONS = tuple(ACTIVATION_FUNCTIONS)
+CLASSIFIER_POOLINGS = ("cls", "mean")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 # Defaults of the published configuration class, for keys that a config.json leaves out.
@@ -107,14 +109,14 @@ class ModelConfig:
             num_attention_heads=num_heads,
             max_position_embeddings=_positive(raw, "max_position_embeddings", 8192),
             layers=layers,
-            hidden_activation=_choice(raw, "hidden_activation", "gelu", ACTIVATIONS),
+            hidden_activation=_choice(raw, "hidden_activation", "gelu", _ACTIVATIONS),
             norm_eps=_not_negative(raw, "norm_eps", 1e-5),
             norm_bias=_flag(raw, "norm_bias", False),
             attention_bias=_flag(raw, "attention_bias", False),
             mlp_bias=_flag(raw, "mlp_bias", False),
-            classifier_activation=_choice(raw, "classifier_activation", "gelu", ACTIVATIONS),
+            classifier_activation=_choice(raw, "classifier_activation", "gelu", _ACTIVATIONS),
             classifier_bias=_flag(raw, "classifier_bias", False),
-            classifier_pooling=_choice(raw, "classifier_pooling", "cls", POOLINGS),
+            classifier_pooling=_choice(raw, "classifier_pooling", "cls", CLASSIFIER_POOLINGS),
             decoder_bias=_flag(raw, "decoder_bias", True),
             tie_word_embeddings=_flag(raw, "tie_word_embeddings", True),
             id2label=_labels(raw),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..operators.linear import FusedLinear
 from .modernbert import Layer, attend
-from .query_expansion import Expansion
+from .query_expansion import ExpansionTokens
 
 
 class FusedLayer(nn.Module):
@@ -54,7 +54,7 @@ class FusedLayer(nn.Module):
         self.activation = activation
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: Expansion | None = None
+        self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: ExpansionTokens | None = None
     ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
         qkv, out, up, down = self.qkv, self.out, self.up, self.down

@@ -12,7 +12,7 @@ from ..operators.attention import rotate
 
 
 @dataclass(frozen=True)
-class Expansion:
+class ExpansionTokens:
     """The last rows of the packed tokens, behind every sequence, and what they attend to.
 
     Attributes:

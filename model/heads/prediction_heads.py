@@ -1,4 +1,4 @@
-"""Encoder plus head, one class for each task; the export traces these modules as they are."""
+"""The encoder with each of the heads that transformers has for ModernBERT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..operators.pooling import varlen_pooling
 
 
 class PredictionHead(nn.Module):
-    """norm(activation(dense(x))): shared by every task that has a head."""
+    """norm(activation(dense(x))): the part that all heads share."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -26,7 +26,7 @@ class PredictionHead(nn.Module):
         return self.norm(self.activation(self.dense(x)))
 
 
-class FeatureExtraction(nn.Module):
+class EncoderOnly(nn.Module):
     """The encoder alone."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,8 +39,8 @@ class FeatureExtraction(nn.Module):
         return self.model(input_ids, cu_seqlens)
 
 
-class FillMask(nn.Module):
-    """Vocabulary logits of the masked tokens, and of no other token."""
+class MaskedLM(nn.Module):
+    """Vocabulary logits of the masked tokens only."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -53,13 +53,13 @@ class FillMask(nn.Module):
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor, mask_positions: Tensor) -> Tensor:
         """mask_positions: int32 [masks], rows of the packed tokens -> logits [masks, vocab]."""
         hidden = self.model(input_ids, cu_seqlens)
-        # Clamped, as every gather is: device code must not read outside the rows.
+        # Clamped like every gather, so that device code never reads outside the rows.
         positions = mask_positions.clamp(0, hidden.shape[0] - 1)
         return self.decoder(self.head(F.embedding(positions, hidden)))
 
 
-class TextClassification(nn.Module):
-    """Pools each sequence before the head, as ``classifier_pooling`` says."""
+class SequenceClassification(nn.Module):
+    """The head and a classifier on each sequence, pooled by ``classifier_pooling``."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -76,7 +76,7 @@ class TextClassification(nn.Module):
 
 
 class TokenClassification(nn.Module):
-    """The head and the classifier, on every token."""
+    """The head and a classifier on every token."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
@@ -91,7 +91,7 @@ class TokenClassification(nn.Module):
 
 
 class QuestionAnswering(nn.Module):
-    """The head and a classifier of two columns, on every token: where an answer starts and ends."""
+    """Start and end logits of an answer: the head and two columns on every token."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""

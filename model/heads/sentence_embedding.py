@@ -1,49 +1,30 @@
-"""The encoder and the modules after it: one vector for each sequence."""
+"""One vector for each sequence, from the encoder and its sentence-transformers modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
-
-from mbert.errors import CheckpointError
 
 from ..families.modernbert import Encoder
 from ..families.modernbert_config import ModelConfig
-from .module_spec import MODULES, ModuleSpec
-from .sentence_modules import SENTENCE, Chain, Packing
+from .sentence_modules import SENTENCE, ModulePipeline, Packing
 
 
-class SentenceSimilarity(nn.Module):
-    """Encoder and chain: one vector for each sequence."""
+class SentenceEmbedding(nn.Module):
+    """The feature ``sentence_embedding`` of a pipeline."""
 
-    def __init__(self, config: ModelConfig, modules: Sequence[ModuleSpec]) -> None:
-        """Make the modules for ``config`` and what modules.json lists.
-
-        Raises:
-            CheckpointError: there is no modules.json, something in it is not supported, or it makes
-                no vector of a sequence.
-        """
+    def __init__(self, config: ModelConfig, pipeline: ModulePipeline) -> None:
+        """Make the encoder of ``config`` in front of ``pipeline``."""
         super().__init__()
-        if not modules:
-            raise CheckpointError(
-                f"The checkpoint has no {MODULES}: sentence-similarity takes the folder that "
-                "sentence-transformers saves. Choose feature-extraction, which pools hidden states."
-            )
         self.model = Encoder(config)
-        self.chain = Chain(modules, config.hidden_size)
-        if SENTENCE not in self.chain.widths:
-            raise CheckpointError(
-                f"{MODULES} lists nothing that makes one vector of a sequence: expected a Pooling."
-            )
+        self.pipeline = pipeline
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
         """-> embedding [sequences, dim]."""
-        return self.chain(self.model(input_ids, cu_seqlens), Packing(cu_seqlens))[SENTENCE]
+        return self.pipeline(self.model(input_ids, cu_seqlens), Packing(cu_seqlens))[SENTENCE]
 
 
-class PromptExcluded(SentenceSimilarity):
-    """The same where a prompt's tokens do not count in pooling."""
+class PromptExcludedEmbedding(SentenceEmbedding):
+    """The same, with poolings that leave out the tokens of a prompt."""
 
     def forward(
         self,
@@ -54,14 +35,4 @@ class PromptExcluded(SentenceSimilarity):
     ) -> Tensor:
         """counted_*: as in :class:`Packing` -> embedding [sequences, dim]."""
         hidden = self.model(input_ids, cu_seqlens)
-        return self.chain(hidden, Packing(cu_seqlens, counted_rows, counted_offsets))[SENTENCE]
-
-
-def sentence_similarity(config: ModelConfig, modules: Sequence[ModuleSpec]) -> nn.Module:
-    """Make the module for ``config`` and what modules.json lists.
-
-    Raises:
-        CheckpointError: as :class:`SentenceSimilarity`.
-    """
-    excludes = any(not spec.flag("include_prompt", True) for spec in modules)
-    return (PromptExcluded if excludes else SentenceSimilarity)(config, modules)
+        return self.pipeline(hidden, Packing(cu_seqlens, counted_rows, counted_offsets))[SENTENCE]

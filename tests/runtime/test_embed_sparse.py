@@ -21,7 +21,7 @@ import mbert
 from mbert.cli import main
 from mbert.errors import InputError
 from mbert.export.checkpoint import open_checkpoint
-from mbert.export.checkpoint.embedding_settings import sentence_settings
+from mbert.export.checkpoint.embedding_settings import embedding_settings
 from mbert.export.tasks import default_task, load_model
 from mbert.runtime.tasks.sparse_embedding import SparseEmbedding
 from support.checkpoints import SMALL
@@ -101,7 +101,7 @@ def test_the_folder_says_how_many_are_kept(
     bundle: Path, oracle: SparseEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config_sentence_transformers.json").write_text('{"max_active_dims": 7}')
-    settings = sentence_settings(tmp_path, ())
+    settings = embedding_settings(tmp_path, (), "dot")
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     manifest = json.loads((copy / "manifest.json").read_text())
     assert manifest["embedding"]["active"] is None

@@ -25,7 +25,7 @@ from mbert.errors import CheckpointError, InputError
 from mbert.export.checkpoint import open_checkpoint
 from mbert.export.checkpoint.reranking_settings import reranking_settings
 from mbert.export.tasks import load_model
-from mbert.model.heads.modular_classification import labels_of
+from mbert.export.tasks.text_classification import labels_of
 from mbert.runtime import RankResult
 from support.checkpoints import edit_config, make_checkpoint
 from support.text import SENTENCES, add_tokenizer
@@ -223,7 +223,7 @@ def test_a_score_may_be_normalized(modular: Path, tmp_path: Path) -> None:
     names = {"module_input_name": "scores", "module_output_name": "scores"}
     (folder / "5_Normalize" / "config.json").write_text(json.dumps(names))
     checkpoint = open_checkpoint(folder)
-    assert labels_of(checkpoint.config, checkpoint.modules) == ("LABEL_0",)
+    assert labels_of(checkpoint) == ("LABEL_0",)
 
 
 def test_an_unknown_activation_is_refused(plain: Path, tmp_path: Path) -> None:

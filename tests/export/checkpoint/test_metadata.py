@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mbert.errors import CheckpointError
-from mbert.export.checkpoint.embedding_settings import pooling_of
 from mbert.export.checkpoint.model_card import license_of
 from mbert.export.checkpoint.modules_json import read_modules
 from mbert.export.checkpoint.special_tokens import special_tokens_of
+from mbert.export.tasks.feature_extraction import pooling_of
 from support.sentence import write_modules
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,17 @@ from tokenizers import Tokenizer
 import mbert
 from mbert.errors import CheckpointError, ExportError
 from mbert.export.checkpoint import Checkpoint, open_checkpoint
-from mbert.export.checkpoint.multi_vector_settings import LateInteraction, resolve
-from mbert.export.tasks import default_task, load_model, multi_vector
-from mbert.model.families.query_expansion import Expansion
-from mbert.model.heads.module_spec import ModuleSpec
-from mbert.model.heads.splade import SparseEmbedding
-from mbert.model.heads.token_embeddings import ExpandedMultiVector
+from mbert.export.checkpoint.modules_json import ModuleSpec
+from mbert.export.checkpoint.multi_vector_settings import (
+    check_multi_vector_settings,
+    multi_vector_settings,
+)
+from mbert.export.tasks import default_task, load_model
+from mbert.export.tasks.sparse_embedding import build_splade
+from mbert.model.families.query_expansion import ExpansionTokens
+from mbert.model.heads.token_embeddings import ExpandedTokenEmbeddings
 from mbert.runtime.manifest import Limits
-from mbert.runtime.tasks import multi_vector as runtime
+from mbert.runtime.tasks.multi_vector import QueryExpansion
 from support.retrieval import make_pylate
 from support.sentence import write_modules
 
@@ -54,7 +58,8 @@ def changed(folder: Path, tmp_path: Path) -> Any:
 
 
 def resolved(checkpoint: Checkpoint, mask: int | None = 3, limits: Limits = LIMITS) -> Any:
-    return resolve(checkpoint, checkpoint.folder / "tokenizer.json", mask, limits)
+    folder, config, modules = checkpoint.folder, checkpoint.config, checkpoint.modules
+    return multi_vector_settings(folder, config, modules, folder / "tokenizer.json", mask, limits)
 
 
 def test_what_a_folder_leaves_out_is_pylates(folder: Path) -> None:
@@ -62,14 +67,14 @@ def test_what_a_folder_leaves_out_is_pylates(folder: Path) -> None:
     assert default_task(checkpoint) == "multi-vector"
     found = resolved(checkpoint)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    assert found.expansion == runtime.QueryExpansion(token=3, length=32, attended=False)
+    assert found.expansion == QueryExpansion(token=3, length=32, attended=False)
     assert (found.query.prefix, found.document.prefix) == tuple(
         tokenizer.token_to_id(prefix) for prefix in ("[Q] ", "[D] ")
     )
     assert (found.query.length, found.document.length) == (32, 180)
     assert found.query.skipped == ()
     assert {tokenizer.id_to_token(i) for i in found.document.skipped} >= set("!?.,;:-()[]{}'\"")
-    assert isinstance(multi_vector(checkpoint.config, checkpoint.modules), ExpandedMultiVector)
+    assert isinstance(load_model(checkpoint, "multi-vector"), ExpandedTokenEmbeddings)
 
 
 @pytest.mark.parametrize("mistake", [1, -1])
@@ -88,14 +93,14 @@ def test_a_window_that_is_off_by_one_shows(
     )
     inputs = [torch.tensor(np.asarray(part), dtype=torch.int32) for part in batch]
     right = model(*inputs)
-    attend = Expansion.attend
+    attend = ExpansionTokens.attend
 
     def mistaken(
-        self: Expansion, qkv: Any, rope: Any, heads: int, scale: float, window: int
+        self: ExpansionTokens, qkv: Any, rope: Any, heads: int, scale: float, window: int
     ) -> Any:
         return attend(self, qkv, rope, heads, scale, window + mistake if window >= 0 else window)
 
-    monkeypatch.setattr(Expansion, "attend", mistaken)
+    monkeypatch.setattr(ExpansionTokens, "attend", mistaken)
     wrong = model(*inputs)
     assert torch.equal(wrong[:own], right[:own])
     assert (wrong - right).abs().max() > 1e-3
@@ -114,14 +119,13 @@ def test_settings_are_read(changed: Any) -> None:
     assert (found.expansion, found.query.prefix, found.query.prompt) == (None, None, "search: ")
     assert (found.query.length, found.document.length) == (20, LIMITS.max_sequence_length)
     assert len(found.document.skipped) <= 1  # a word that is no token is never met
-    module = multi_vector(checkpoint.config, checkpoint.modules)
-    assert not isinstance(module, ExpandedMultiVector)
+    assert not isinstance(load_model(checkpoint, "multi-vector"), ExpandedTokenEmbeddings)
 
 
 def test_an_expansion_that_is_attended_needs_no_inputs_of_its_own(changed: Any) -> None:
     checkpoint = changed(attend_to_expansion_tokens=True)
-    assert resolved(checkpoint).expansion == runtime.QueryExpansion(3, 32, True)
-    assert not isinstance(multi_vector(checkpoint.config, checkpoint.modules), ExpandedMultiVector)
+    assert resolved(checkpoint).expansion == QueryExpansion(3, 32, True)
+    assert not isinstance(load_model(checkpoint, "multi-vector"), ExpandedTokenEmbeddings)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_images_are_refused(folder: Path) -> None:
     *others, mask, norm = open_checkpoint(folder).modules
     kept = replace(mask, settings={"keep_only_token_ids": [7]})
     with pytest.raises(CheckpointError, match="keep_only_token_ids of MultiVectorMask"):
-        LateInteraction.of([*others, kept, norm])
+        check_multi_vector_settings([*others, kept, norm])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_sparse_modules_that_do_more_are_refused(
     modules = [ModuleSpec("MLMTransformer", "", "sentence_bert_config.json", {})]
     modules += [ModuleSpec(kind, "1", "1/config.json", settings) for kind in kinds]
     with pytest.raises(CheckpointError, match=message):
-        SparseEmbedding(open_checkpoint(folder).config, modules)
+        build_splade(SimpleNamespace(config=open_checkpoint(folder).config, modules=modules))
 
 
 def test_multi_vector_needs_modules(small_checkpoint: Path) -> None:

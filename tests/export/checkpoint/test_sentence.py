@@ -16,9 +16,11 @@ from torch import nn
 
 from mbert.errors import CheckpointError
 from mbert.export.checkpoint import open_checkpoint
-from mbert.export.checkpoint.embedding_settings import longest_sequence, sentence_settings
+from mbert.export.checkpoint.embedding_settings import embedding_settings
+from mbert.export.checkpoint.sentence_modules import DENSE_ACTIVATIONS
+from mbert.export.checkpoint.sentence_settings import longest_text
 from mbert.export.tasks import TASKS, default_task, load_model
-from mbert.model.heads.sentence_modules import ACTIVATIONS, Packing
+from mbert.model.heads.sentence_modules import Packing
 from mbert.runtime.feeds import counted_tokens
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
@@ -72,7 +74,7 @@ def test_every_pooling_is_the_librarys(tmp_path: Path) -> None:
     exact = load_sentence_transformer(folder).encode(TEXTS)
     assert np.abs(embed(model, batch) - exact).max() < TOLERANCE
     # The mutant: the pooling takes in the neighbour's token.
-    model.chain.steps[0].register_forward_pre_hook(
+    model.pipeline.steps[0].register_forward_pre_hook(
         lambda _, inputs: (inputs[0].roll(1, 0), inputs[1])
     )
     differences = np.abs(embed(model, batch) - exact).reshape(len(TEXTS), len(POOLINGS), WIDTH)
@@ -94,7 +96,7 @@ def test_several_modes_lie_side_by_side_in_either_spelling(
     flags = {flag: flag in chosen for flag in reversed(FLAGS)}
     settings = {"word_embedding_dimension": WIDTH, **flags}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    assert load(folder).chain.widths["sentence_embedding"] == max(len(chosen), 1) * WIDTH
+    assert load(folder).pipeline.widths["sentence_embedding"] == max(len(chosen), 1) * WIDTH
     assert error(folder) < TOLERANCE
 
 
@@ -124,23 +126,23 @@ def test_a_prompt_does_not_count_where_the_pooling_says_so(tmp_path: Path) -> No
 def test_every_activation_is_torchs(tmp_path: Path) -> None:
     dense = [
         modules.Dense(WIDTH, 24, activation_function=kind(), module_output_name=name)
-        for name, kind in ACTIVATIONS.items()
+        for name, kind in DENSE_ACTIVATIONS.items()
     ]
     pooling = modules.Pooling(WIDTH, "mean_sqrt_len_tokens")
     folder = save_sentence_transformer(tmp_path, pooling, *dense)
     model, batch = load(folder), packed(folder)
     oracle = load_sentence_transformer(folder)
-    exact = {name: np.stack(oracle.encode(TEXTS, output_value=name)) for name in ACTIVATIONS}
+    exact = {name: np.stack(oracle.encode(TEXTS, output_value=name)) for name in DENSE_ACTIVATIONS}
 
     def errors() -> dict[str, float]:
         with torch.inference_mode():
             hidden = model.model(batch["input_ids"], batch["cu_seqlens"])
-            found = model.chain(hidden, Packing(batch["cu_seqlens"]))
-        return {name: np.abs(found[name].numpy() - exact[name]).max() for name in ACTIVATIONS}
+            found = model.pipeline(hidden, Packing(batch["cu_seqlens"]))
+        return {name: np.abs(found[name].numpy() - exact[name]).max() for name in DENSE_ACTIVATIONS}
 
     assert max(errors().values()) < TOLERANCE
-    swapped = [step.activation for step in model.chain.steps[1:]]
-    for step, activation in zip(model.chain.steps[1:], swapped[1:] + swapped[:1], strict=True):
+    swapped = [step.activation for step in model.pipeline.steps[1:]]
+    for step, activation in zip(model.pipeline.steps[1:], swapped[1:] + swapped[:1], strict=True):
         step.activation = activation  # the mutants
     assert min(errors().values()) > 10 * TOLERANCE
 
@@ -312,14 +314,14 @@ def test_the_settings_are_those_of_the_folder(tmp_path: Path) -> None:
         truncate_dim=16,
     )
     checkpoint = open_checkpoint(folder)
-    found = sentence_settings(folder, checkpoint.modules)
+    found = embedding_settings(folder, checkpoint.modules, "cosine")
     assert found.prompts == {"query": "query: ", "document": "", "code": "code: "}
     assert (found.default_prompt, found.similarity, found.dimensions) == ("code", "dot", 16)
     assert found.normalized
 
 
 def test_without_settings_nothing_is_put_in_front(saved: Path, tmp_path: Path) -> None:
-    found = sentence_settings(tmp_path, open_checkpoint(saved).modules)
+    found = embedding_settings(tmp_path, open_checkpoint(saved).modules, "cosine")
     assert found.prompts == {"query": "", "document": ""}
     assert (found.default_prompt, found.similarity, found.dimensions) == (None, "cosine", None)
     assert not found.normalized
@@ -337,7 +339,10 @@ def test_only_the_texts_own_vector_is_normalized(
     folder: Path, names: dict[str, str], normalized: bool
 ) -> None:
     write_modules(folder, "Transformer", "Pooling", "Normalize", Normalize=names)
-    assert sentence_settings(folder, open_checkpoint(folder).modules).normalized == normalized
+    assert (
+        embedding_settings(folder, open_checkpoint(folder).modules, "cosine").normalized
+        == normalized
+    )
 
 
 @pytest.mark.parametrize(
@@ -359,7 +364,7 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
     with pytest.raises(CheckpointError, match=message):
-        sentence_settings(tmp_path, ())
+        embedding_settings(tmp_path, (), "cosine")
 
 
 @pytest.mark.parametrize(
@@ -378,7 +383,7 @@ def test_texts_are_cut_where_the_library_cuts_them(
     edit(folder / "sentence_bert_config.json", max_seq_length=transformer or "absent")
     edit(folder / "tokenizer_config.json", model_max_length=tokenizer)
     checkpoint = open_checkpoint(folder)
-    assert longest_sequence(folder, checkpoint.config, checkpoint.modules) == expected
+    assert longest_text(folder, checkpoint.config, checkpoint.modules) == expected
     if expected < SMALL["max_position_embeddings"]:
         assert load_sentence_transformer(folder).max_seq_length == expected
 
@@ -387,5 +392,5 @@ def test_texts_are_cut_where_the_library_cuts_them(
 def test_a_length_that_is_none_is_refused(folder: Path, value: Any) -> None:
     edit(folder / "sentence_bert_config.json", max_seq_length=value)
     checkpoint = open_checkpoint(folder)
-    with pytest.raises(CheckpointError, match="the longest sequence is"):
-        longest_sequence(folder, checkpoint.config, checkpoint.modules)
+    with pytest.raises(CheckpointError, match=r"sentence_bert_config\.json: max_seq_length is"):
+        longest_text(folder, checkpoint.config, checkpoint.modules)
