@@ -41,7 +41,7 @@ TOLERANCE = 1e-4
 
 def packed(folder: Path, prompt: str = "") -> dict[str, torch.Tensor]:
     """TEXTS as one batch."""
-    tokenizer = Tokenizer(folder / "tokenizer.json", Limits(4096, 128, 64))
+    tokenizer = Tokenizer(folder / "tokenizer.json", Limits(4096, 128, 64), SMALL["vocab_size"])
     sequences = tokenizer.encode([prompt + text for text in TEXTS], overflow="truncate")
     offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int32)
     batch = {"input_ids": np.concatenate(sequences), "cu_seqlens": offsets}

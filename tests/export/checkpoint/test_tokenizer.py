@@ -17,6 +17,7 @@ from mbert.errors import CheckpointError
 from mbert.export.checkpoint.tokenizer import complete_tokenizer
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
+from support.checkpoints import SMALL
 from support.text import add_tokenizer
 
 LONGEST = 12
@@ -134,7 +135,8 @@ def test_the_tokens_are_autotokenizers(folders: dict[str, Path], name: str) -> N
     folder = folders[name]
     oracle = transformers.AutoTokenizer.from_pretrained(folder)
     file = completed(folder)
-    whole, cutting = Tokenizer(file, limits(8192)), Tokenizer(file, limits(LONGEST))
+    whole = Tokenizer(file, limits(8192), SMALL["vocab_size"])
+    cutting = Tokenizer(file, limits(LONGEST), SMALL["vocab_size"])
 
     @example(WRITTEN, [("", ""), ("a ", "")])
     @settings(max_examples=40, derandomize=True)
