@@ -1,9 +1,10 @@
 """From a bundle to results. Needs numpy, onnxruntime, tokenizers and click; never torch."""
 
+from .labels import LabelScore
 from .loading import load
 from .manifest import Manifest
 from .model import Model
-from .tasks.classification import Classifier, LabelScore
+from .tasks.classification import Classifier
 from .tasks.embedding import Embedder
 from .tasks.fill_mask import MaskFiller, TokenPrediction
 from .tasks.multi_vector import MultiVectorEmbedder, maxsim

@@ -24,6 +24,8 @@ def _click_option(option: CommandOption) -> click.Option:
         kind = click.Choice(option.choices)
     elif option.minimum is not None:
         kind = click.IntRange(min=option.minimum)
+    if option.is_flag:
+        return click.Option([option.flag], is_flag=True, default=None, help=option.help)
     return click.Option([option.flag], type=kind, help=option.help)
 
 

@@ -143,12 +143,16 @@ class Operation(ABC, Generic[Input, Result]):
 
 @dataclass(frozen=True)
 class CommandOption:
-    """An option of ``mbert run``; ``name`` is the Python keyword."""
+    """An option of ``mbert run``; ``name`` is the Python keyword.
+
+    It takes one of ``choices``, an integer >= ``minimum``, nothing (``is_flag``), or a text.
+    """
 
     name: str
     help: str
     choices: tuple[str, ...] | None = None
     minimum: int | None = None
+    is_flag: bool = False
 
     @property
     def flag(self) -> str:

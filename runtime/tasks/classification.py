@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, overload
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
 from ..activations import Function, identity, sigmoid, softmax
 from ..engine import Rows
 from ..inputs import check_choice, check_top_k
+from ..labels import LabelScore, label_scores
 from ..manifest import Manifest
 from ..model import LOOK_AHEAD, CallOptions, Model
 from ..packing import TokenSequence
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 
 # By the names of the transformers pipeline.
 FUNCTIONS: dict[str, Function] = {"softmax": softmax, "sigmoid": sigmoid, "none": identity}
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """A label and its score: a probability, or the raw output of a regression."""
-
-    label: str
-    score: float
 
 
 class ClassifyOptions(CallOptions, total=False):
@@ -93,15 +83,6 @@ def default_function(manifest: Manifest) -> str:
     if manifest.problem_type == "multi_label_classification" or len(manifest.labels or ()) == 1:
         return "sigmoid"
     return "softmax"
-
-
-def label_scores(
-    logits: NDArray[np.float32], labels: Sequence[str], function: Function
-) -> list[LabelScore]:
-    """[labels] -> labels with scores, best first."""
-    scores = function(logits.astype(np.float64))
-    order = np.argsort(-scores, kind="stable")
-    return [LabelScore(labels[i], float(scores[i])) for i in order]
 
 
 class Classifier(Model):
