@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,3 +27,9 @@ def label_scores(
     scores = function(logits.astype(np.float64))
     order = np.argsort(-scores, kind="stable")
     return [LabelScore(labels[i], float(scores[i])) for i in order]
+
+
+def print_labels(text: str, labels: Sequence[LabelScore]) -> tuple[str, str, dict[str, Any]]:
+    """Return a text's labels for the command line."""
+    shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
+    return text, shown, {"labels": [asdict(entry) for entry in labels]}

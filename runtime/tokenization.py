@@ -100,6 +100,8 @@ class Tokenizer:
         first: int = 0,
         longest: int | None = None,
         added: int = 0,
+        strategy: str = "longest_first",
+        group: int = 1,
     ) -> list[Int32Array]:
         """Tokenize texts or pairs of texts, special tokens included.
 
@@ -109,6 +111,8 @@ class Tokenizer:
             first: index of the first text in messages.
             longest: the most tokens; None: the bundle's limit.
             added: tokens that the caller adds to each text afterwards.
+            strategy: what to truncate of a pair: "longest_first" or "only_first".
+            group: number of consecutive inputs that messages count as one text.
 
         Raises:
             InputError: a value that is no text, an id outside the vocabulary, or a text that is
@@ -116,10 +120,13 @@ class Tokenizer:
         """
         longest = self._longest if longest is None else longest
         limit = longest - added if overflow == "truncate" else None
-        encodings = self._encodings(texts, limit, first)
-        for i, encoding in enumerate(encodings, first):
-            check_length(len(encoding) + added, longest, f"Text {i}")
-        return [self._ids(encoding, i) for i, encoding in enumerate(encodings, first)]
+        encodings = self._encodings(texts, limit, first, strategy, group)
+        ids = []
+        for i, encoding in enumerate(encodings):
+            number = first + i // group
+            check_length(len(encoding) + added, longest, f"Text {number}")
+            ids.append(self._ids(encoding, number))
+        return ids
 
     def windows(
         self, texts: Sequence[Text], stride: int | None, *, first: int = 0, prompt: int = 0
@@ -228,13 +235,16 @@ class Tokenizer:
         limit: int | None,
         first: int = 0,
         strategy: str = "longest_first",
+        group: int = 1,
     ) -> list[Any]:
-        for i, text in enumerate(texts, first):
+        for i, text in enumerate(texts):
+            number = first + i // group
             if not _is_text(text):
                 raise InputError(
-                    f"Text {i} is a {type(text).__name__}; expected a string or a pair of strings."
+                    f"Text {number} is a {type(text).__name__}; expected a string or a pair of "
+                    "strings."
                 )
-            _check_unicode(text, i)
+            _check_unicode(text, number)
         tokenizer = self._whole if limit is None else self._truncating_to(limit, strategy)
         encodings: list[Any] = tokenizer.encode_batch(list(texts))
         return encodings

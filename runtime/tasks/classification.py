@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, overload
 
 from mbert.errors import InputError
@@ -11,12 +10,13 @@ from mbert.errors import InputError
 from ..activations import Function, identity, sigmoid, softmax
 from ..engine import Rows
 from ..inputs import check_choice, check_top_k
-from ..labels import LabelScore, label_scores
+from ..labels import LabelScore, label_scores, print_labels
 from ..manifest import Manifest
 from ..model import LOOK_AHEAD, CallOptions, Model
 from ..packing import TokenSequence
 from ..tokenization import Text
 from .base import OVERFLOW, TOP_K, Answer, Command, Operation, TaskContext, beside
+from .zero_shot import HYPOTHESIS, ZERO_SHOT, ZeroShot, ZeroShotOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -139,11 +139,68 @@ class Classifier(Model):
         """Classify any number of texts in bounded memory; see :meth:`Model.apply_iter`."""
         return self._stream(Classify, texts, look_ahead, options)
 
+    @overload
+    def zero_shot(  # type: ignore[overload-overlap]
+        self, texts: str, labels: Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> list[LabelScore]: ...
+    @overload
+    def zero_shot(
+        self, texts: Iterable[str], labels: Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> list[list[LabelScore]]: ...
+    def zero_shot(
+        self,
+        texts: str | Iterable[str],
+        labels: Sequence[str],
+        *,
+        hypothesis_template: str = HYPOTHESIS,
+        multi_label: bool = False,
+        overflow: str | None = None,
+        batch_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Classify texts by labels that you name; needs an NLI checkpoint.
 
-def print_labels(text: str, labels: Sequence[LabelScore]) -> Answer:
-    """Return a text's labels for the command line."""
-    shown = "  " + "  ".join(f"{entry.label} {entry.score:.4f}" for entry in labels)
-    return text, shown, {"labels": [asdict(entry) for entry in labels]}
+        The model reads each text with a hypothesis about each label, as the transformers pipeline
+        zero-shot-classification does.
+
+        Args:
+            texts: one text or several; no pairs.
+            labels: the labels to choose from.
+            hypothesis_template: the hypothesis, with {} in the place of the label.
+            multi_label: score each label by itself, entailment against contradiction, so that
+                several can be true; else the scores of all labels add up to 1. A single label is
+                always scored by itself.
+            overflow: for a pair that is too long: "error", or "truncate", which shortens the text;
+                None: the model's.
+            batch_tokens: tokens of a packed batch; None: 2,048 on a CPU.
+            progress: show a progress bar on standard error if that is a terminal.
+
+        Returns:
+            For each text its labels with scores, best first. For a single string, that string's.
+
+        Raises:
+            InputError: no label of the bundle starts with "entail"; a text that is too long; or an
+                invalid option.
+        """
+        operation = ZeroShot(
+            self.context,
+            labels=labels,
+            hypothesis_template=hypothesis_template,
+            multi_label=multi_label,
+            overflow=overflow,
+        )
+        return self._apply_to_texts(operation, texts, batch_tokens, progress)
+
+    def zero_shot_iter(
+        self,
+        texts: Iterable[str],
+        labels: Sequence[str],
+        *,
+        look_ahead: int = LOOK_AHEAD,
+        **options: Unpack[ZeroShotOptions],
+    ) -> Iterator[list[LabelScore]]:
+        """Do :meth:`zero_shot` for any number of texts; see :meth:`Model.apply_iter`."""
+        return self._stream(ZeroShot, texts, look_ahead, {**options, "labels": labels})
 
 
 def _answers(model: Classifier, texts: Iterator[str], **options: Any) -> Iterator[Answer]:
@@ -152,4 +209,4 @@ def _answers(model: Classifier, texts: Iterator[str], **options: Any) -> Iterato
 
 
 CLASSIFY = Command(_answers, (TOP_K, OVERFLOW))
-Classifier.commands = (CLASSIFY,)
+Classifier.commands = (CLASSIFY, ZERO_SHOT)
