@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from mbert.errors import BackendError, InputError, MbertError
+from mbert.signals import unwind_on_signals
 
 from .machine import this_machine
 from .plot import check_plot, plot
@@ -115,8 +115,7 @@ def main(**options: Any) -> None:
     chosen = Options(**options)
     source_of = click.get_current_context().get_parameter_source
     chosen.check_usage([name for name in options if source_of(name) is ParameterSource.COMMANDLINE])
-    # A termination request unwinds like Ctrl-C does: the processes end, the scratch folder goes.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unwind_on_signals()  # ends the processes and removes the scratch folder
     try:
         _check_folders(chosen)
         if chosen.target is not None:

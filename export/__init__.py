@@ -1,5 +1,6 @@
 """Checkpoint to bundle: trace, write, verify."""
 
-from .pipeline import convert
+from .pipeline import convert, plan_export
+from .plan import ExportPlan
 
-__all__ = ["convert"]
+__all__ = ["ExportPlan", "convert", "plan_export"]

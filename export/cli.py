@@ -1,11 +1,11 @@
-"""``mbert-export``: the export with its progress and its summary."""
+"""``mbert-export``: run an export, or print its plan."""
 
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,10 +15,12 @@ from rich.text import Text
 from mbert.errors import MbertError
 from mbert.runtime.inspection import summary
 from mbert.runtime.manifest import BACKENDS, HARDWARE_COMPATIBILITY, PRECISIONS, Manifest
+from mbert.signals import unwind_on_signals
 from mbert.steps import Steps
 
 from .checkpoint import DEFAULT_CHECKPOINT
-from .pipeline import convert
+from .pipeline import convert, plan_export
+from .plan import ExportPlan
 from .targets import TARGETS
 from .tasks import TASKS
 
@@ -32,15 +34,14 @@ from .tasks import TASKS
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=lambda context, _, asked: _list_gpus(context) if asked else None,
+    callback=lambda context, _, requested: _list_gpus(context) if requested else None,
     help="Print the GPUs that have names, and exit.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
-    help="The bundle folder to write.",
+    help="The bundle folder to write; required without --dry-run.",
 )
 @click.option(
     "--backend",
@@ -70,13 +71,19 @@ from .tasks import TASKS
 @click.option("--task", type=click.Choice(list(TASKS)), help="Default: the checkpoint's own.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--dry-run", is_flag=True, help="Print the plan of the export, and write nothing.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest and times as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print manifest and times (the plan, with --dry-run) as JSON.",
+)
 def main(
     checkpoint: str,
     cpu: bool,
     gpu: str | None,
-    output: Path,
+    output: Path | None,
     backend: str,
     precision: str,
     hardware_compatibility: str,
@@ -86,42 +93,69 @@ def main(
     task: str | None,
     revision: str | None,
     force: bool,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Export CHECKPOINT (a folder or a Hugging Face hub id) to a verified bundle."""
-    # Progress goes to stderr, so that --json can be piped.
-    steps = Steps(quiet)
     if cpu and gpu is not None:
         raise click.UsageError("--cpu and --gpu are two targets. Name one.")
-    # A request to end, or a closed terminal, unwinds like Ctrl-C does: nothing half-written stays.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
-            signal.signal(number, signal.default_int_handler)
+    if output is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    options: dict[str, Any] = {
+        "gpu": gpu,
+        "backend": backend,
+        "precision": precision,
+        "hardware_compatibility": hardware_compatibility,
+        "task": task,
+        "max_tokens": max_tokens,
+        "max_sequence_length": max_sequence_length,
+        "calibration": calibration,
+        "revision": revision,
+    }
+    unwind_on_signals()
     try:
-        manifest = convert(
-            checkpoint,
-            output,
-            gpu=gpu,
-            backend=backend,
-            precision=precision,
-            hardware_compatibility=hardware_compatibility,
-            task=task,
-            max_tokens=max_tokens,
-            max_sequence_length=max_sequence_length,
-            calibration=calibration,
-            revision=revision,
-            force=force,
-            progress=steps,
-            tell=steps.say,
-            advance=steps.advance,
-        )
+        if output is None or dry_run:
+            _print_plan(plan_export(checkpoint, **options), as_json)
+        else:
+            _export(checkpoint, output, options, force=force, quiet=quiet, as_json=as_json)
     except MbertError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _export(
+    checkpoint: str,
+    output: Path,
+    options: dict[str, Any],
+    *,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    steps = Steps(quiet)  # prints to standard error, so that --json can be piped
+    manifest = convert(
+        checkpoint,
+        output,
+        force=force,
+        progress=steps,
+        tell=steps.say,
+        advance=steps.advance,
+        **options,
+    )
     if as_json:
         click.echo(json.dumps({"manifest": asdict(manifest), "seconds": steps.seconds}))
     elif not quiet:
         Console().print(_table(manifest, output, sum(steps.seconds.values())))
+
+
+def _print_plan(plan: ExportPlan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(plan.to_json()))
+        return
+    table = Table(show_header=False)
+    for name, value in plan.describe():
+        table.add_row(name, Text(value))
+    Console().print(table)
 
 
 def _table(manifest: Manifest, output: Path, seconds: float) -> Table:

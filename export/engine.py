@@ -1,4 +1,4 @@
-"""Engines: what one is planned for, and building it during the export."""
+"""Describe the engine of a bundle, and build it during the export."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from mbert.runtime.bundle import MODEL
 from mbert.runtime.manifest import Engine, Limits, symbols_of
 from mbert.runtime.profiles import profiles_for
 
-from .choice import Choice
 from .graph import Graph
 from .padded import tokens_multiple
+from .placement import Placement
 
 ENGINES = "engines"
 
 
-def plan_engine(choice: Choice, config: ModelConfig, graph: Graph, limits: Limits) -> Engine | None:
-    """The engine of the bundle before it is built; None where the backend has none."""
-    if choice.backend == "onnxruntime" or choice.target is None:
+def plan_engine(
+    placement: Placement, config: ModelConfig, graph: Graph, limits: Limits
+) -> Engine | None:
+    """Describe the engine before it is built; None for ONNX Runtime, which needs none."""
+    if placement.backend == "onnxruntime" or placement.target is None:
         return None
-    # For packed engines as well: a tile of a matrix product has as many rows.
+    # Packed engines round too: a tile of a matrix product has as many rows.
     multiple = tokens_multiple([layer.window for layer in config.layers])
     return Engine(
         file=None,
-        compute_capability=choice.target.compute_capability,
+        compute_capability=placement.target.compute_capability,
         builder=None,
         profiles=profiles_for(symbols_of(graph.inputs), limits, multiple),
         tokens_multiple=multiple,
-        hardware_compatibility=choice.hardware_compatibility,
+        hardware_compatibility=placement.hardware_compatibility,
     )
 
 
-def build(
-    choice: Choice, engine: Engine, folder: Path, layers: int, progress: Progress | None
+def build_engine(
+    placement: Placement, engine: Engine, folder: Path, layers: int, progress: Progress | None
 ) -> Engine:
     """Build ``engine`` from the model in ``folder``.
 
@@ -45,12 +47,12 @@ def build(
         BackendError: the backend is missing or refuses the model.
         ExportError: a layer's attention was not compiled to one kernel.
     """
-    name = f"{ENGINES}/{choice.backend}-{choice.name}.engine"
+    name = f"{ENGINES}/{placement.backend}-{placement.name}.engine"
     (folder / ENGINES).mkdir()
-    report = LIBRARIES[choice.backend].build(
-        folder / MODEL, folder / name, engine, progress, choice.device
+    report = LIBRARIES[placement.backend].build(
+        folder / MODEL, folder / name, engine, progress, placement.device
     )
-    # In parts, attention would hold scores of every pair of tokens: slow, and beyond any memory.
+    # Without fusion, attention would store a score for every pair of tokens: slow and too large.
     wanted = (layers,) * len(engine.profiles)
     if report.fused_attention is not None and report.fused_attention != wanted:
         raise ExportError(

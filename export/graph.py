@@ -13,46 +13,48 @@ from mbert.runtime.bundle import MODEL, MODEL_DATA
 from mbert.runtime.manifest import TensorSpec
 
 from . import operators, padded
-from .choice import Choice
+from .placement import Placement
+from .precisions import Precision
 from .trace import attach_functions, operators_used, signature, trace
 
-# The first opset with Gelu as one operator, which half precision needs: in parts it rounds thrice.
+# The first opset with Gelu as one operator: in parts it would round three times in half precision.
 _GPU_OPSET = 20
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What a manifest says of a graph."""
+    """The manifest's entries for a graph."""
 
     operators: dict[str, int]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
-def write_graph(model: nn.Module, task: str, choice: Choice, folder: Path) -> Graph:
-    """Trace ``model`` and write it to ``folder``, replacing what is there."""
-    opset, finish = _form(choice)
+def write_graph(
+    model: nn.Module, task: str, placement: Placement, precision: Precision, folder: Path
+) -> Graph:
+    """Trace ``model`` and write it to ``folder``, replacing an older graph."""
+    opset, finish = _form(placement)
     traced = trace(model, task, opset)
     finish(traced)
+    precision.finish_graph(traced, placement.backend)
     ir.save(traced, folder / MODEL, external_data=MODEL_DATA)
     return Graph(
         operators_used(traced), signature(traced.graph.inputs), signature(traced.graph.outputs)
     )
 
 
-def _form(choice: Choice) -> tuple[int, Callable[[ir.Model], None]]:
-    """The opset to trace with, and what is then made of the graph."""
-    if choice.backend == "tensorrt-rtx":
+def _form(placement: Placement) -> tuple[int, Callable[[ir.Model], None]]:
+    """Return the opset to trace with, and the function that brings the graph into its form."""
+    if placement.backend == "tensorrt-rtx":
         return padded.OPSET, padded.to_padded
-    if choice.backend == "tensorrt":
+    if placement.backend == "tensorrt":
         return _GPU_OPSET, _address_plugins
-    if choice.target is not None:
-        return _GPU_OPSET, _finish_for_cuda
-    return operators.OPSET, attach_functions
+    return (_GPU_OPSET if placement.target else operators.OPSET), attach_functions
 
 
 def _address_plugins(model: ir.Model) -> None:
-    """Tell TensorRT's parser where its plugins are. It gets no bodies: it might prefer them."""
+    """Name the plugins for TensorRT's parser. No bodies are attached: it might prefer them."""
     for node in model.graph:
         if node.domain == operators.DOMAIN:
             node.attributes["plugin_namespace"] = ir.AttrString(
@@ -61,17 +63,3 @@ def _address_plugins(model: ir.Model) -> None:
             node.attributes["plugin_version"] = ir.AttrString(
                 "plugin_version", str(operators.OPERATOR_VERSION)
             )
-
-
-def _finish_for_cuda(model: ir.Model) -> None:
-    """Attach the bodies, and give bfloat16 back as float32: numpy has no such type."""
-    attach_functions(model)
-    for i, output in enumerate(list(model.graph.outputs)):
-        if output.dtype != ir.DataType.BFLOAT16:
-            continue
-        node = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value})
-        node.outputs[0].name, output.name = output.name, f"{output.name}_reduced"
-        node.outputs[0].shape = output.shape
-        node.outputs[0].dtype = ir.DataType.FLOAT
-        model.graph.append(node)
-        model.graph.outputs[i] = node.outputs[0]

@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "export": "mbert.export.cli",
     "inspect": "mbert.runtime.inspection",
     "run": "mbert.runtime.cli",
-    "verify": "mbert.export.verify_bundle",
+    "verify": "mbert.export.verify.cli",
 }
 
 

@@ -12,8 +12,8 @@ import transformers
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 import mbert
-from mbert.export import verify as verify_module
 from mbert.export.checkpoint.config_json import read_config
+from mbert.export.verify import reference as reference_module
 from mbert.model.heads.prediction_heads import MaskedLM
 from support.checkpoints import SMALL, to_legacy
 from support.family import FAMILY, SIZES, TEXTS, make_member
@@ -26,7 +26,7 @@ EMBEDDERS = [name for name in FAMILY if name not in (*ENCODERS, *COLBERT)]
 @pytest.fixture(autouse=True)
 def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify each export on few sequences, one of them longer than the window."""
-    monkeypatch.setattr(verify_module, "_LENGTHS", (1, 2, 40))
+    monkeypatch.setattr(reference_module, "_LENGTHS", (1, 2, 40))
 
 
 @pytest.mark.parametrize("name", [*FAMILY, *SIZES])

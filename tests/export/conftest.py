@@ -19,7 +19,7 @@ from mbert.export.trace import trace
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
-verify_module: Any = importlib.import_module("mbert.export.verify")
+reference_module: Any = importlib.import_module("mbert.export.verify.reference")
 graph_module: Any = importlib.import_module("mbert.export.graph")
 
 CARD = "---\nlicense: apache-2.0\n---\n# A test model\n"
@@ -91,7 +91,7 @@ def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str, int], ir.Model]:
 @pytest.fixture
 def small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify on a batch that is small, yet longer than the window."""
-    monkeypatch.setattr(verify_module, "_LENGTHS", (1, 2, 40))
+    monkeypatch.setattr(reference_module, "_LENGTHS", (1, 2, 40))
 
 
 @pytest.fixture

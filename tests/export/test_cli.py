@@ -158,10 +158,48 @@ def test_a_checkpoint_that_is_wrong_is_one_line(
     assert "model_type is 'bert'" in errors
 
 
+# ---- the plan
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    command: Callable[..., tuple[int, str, str]],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for output in ((), ("-o", tmp_path / "bundle")):
+        status, shown, errors = command(checkpoint, "--dry-run", "--precision", "int8", *output)
+        assert (status, errors) == (0, "")
+        for word in ("my-model", "fill-mask", "cpu", "onnxruntime", "int8", "16384", "1024"):
+            assert word in shown
+    assert listed(tmp_path) == []
+
+
+def test_a_dry_run_in_json(command: Callable[..., tuple[int, str, str]], checkpoint: Path) -> None:
+    status, shown, _ = command(checkpoint, "--dry-run", "--json", "--gpu", "h100")
+    assert status == 0
+    plan = json.loads(shown)
+    assert (plan["target"], plan["compute_capability"]) == ("h100", "9.0")
+    assert plan["precision"] is None
+    assert plan["candidate_precisions"] == ["fp16", "bf16"]
+    assert plan["builds_engine_now"] is False
+    assert "first loaded" in plan["reasons"][0]
+
+
+def test_a_dry_run_refuses_what_an_export_refuses(
+    command: Callable[..., tuple[int, str, str]], checkpoint: Path
+) -> None:
+    status, _, errors = command(checkpoint, "--dry-run", "--max-sequence-length", 2048)
+    assert status == 1
+    assert "1024 tokens" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["x"], "Missing option '-o'"),
+        (["x", "--json"], "Missing option '-o'"),
         (["x", "-o", "y", "--task", "translation"], "'translation' is not one of"),
         (["x", "-o", "y", "--no-such-option"], "No such option"),
     ],
@@ -177,5 +215,5 @@ def test_a_wrong_call_is_explained(
 def test_help_names_the_options(command: Callable[..., tuple[int, str, str]]) -> None:
     status, shown, _ = command("--help")
     assert status == 0
-    for option in ("--cpu", "--output", "--task", "--revision", "--force", "--quiet", "--json"):
+    for option in ("--cpu", "--output", "--task", "--revision", "--force", "--dry-run", "--json"):
         assert option in shown

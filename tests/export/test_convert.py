@@ -30,7 +30,7 @@ from support.checkpoints import make_checkpoint
 from support.exports import STEPS, contents, listed, read_only
 from support.text import CLS, MASK, PAD, SEP, UNK
 
-convert_module: Any = importlib.import_module("mbert.export.pipeline")
+pipeline_module: Any = importlib.import_module("mbert.export.pipeline")
 graph_module: Any = importlib.import_module("mbert.export.graph")
 trace_module: Any = importlib.import_module("mbert.export.trace")
 operators_module: Any = importlib.import_module("mbert.export.operators")
@@ -338,7 +338,7 @@ def _never(*arguments: object) -> NoReturn:
 def test_nothing_is_read_where_nothing_could_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert_module, "open_checkpoint", _never)
+    monkeypatch.setattr(pipeline_module, "open_checkpoint", _never)
     (tmp_path / "bundle").mkdir()
     with pytest.raises(ExportError, match="exists"):
         mbert.convert("some/checkpoint", tmp_path / "bundle")

@@ -16,6 +16,7 @@ from sentence_transformers.sentence_transformer import modules
 
 import mbert
 from mbert.errors import ExportError
+from mbert.export.precisions.fp16 import GpuFloat16
 from mbert.runtime.backends.cuda import Device
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
 from mbert.runtime.backends.tensorrt.build_process import BuildReport
@@ -25,8 +26,8 @@ from support.checkpoints import SMALL, make_checkpoint
 from support.exports import listed
 from support.sentence import save_sentence_transformer
 
-choice_module: Any = importlib.import_module("mbert.export.choice")
-verify_module: Any = importlib.import_module("mbert.export.verify")
+placement_module: Any = importlib.import_module("mbert.export.placement")
+runtimes_module: Any = importlib.import_module("mbert.export.verify.runtimes")
 
 AHEAD_OF_TIME = {
     "t4": "7.5",
@@ -200,8 +201,7 @@ def test_an_overflow_that_the_text_did_not_show_is_refused(
     checkpoint: Path, tmp_path: Path, small_batch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With infinite values of PyTorch's own as the yardstick, anything would pass."""
-    pipeline: Any = importlib.import_module("mbert.export.pipeline")
-    monkeypatch.setattr(pipeline, "against_float16", lambda *arguments: None)
+    monkeypatch.setattr(GpuFloat16, "overflow", lambda *arguments: None)
     hot = Path(shutil.copytree(checkpoint, tmp_path / "hot"))
     _scale(hot, "model.layers.1.mlp.Wi.weight", 3e3)
     with pytest.raises(ExportError, match="In fp16 the model overflows"):
@@ -228,8 +228,8 @@ def test_where_such_a_gpu_is_the_bundle_is_run_on_it(
             return [output + bias for output in self._session.run(batch)]
 
     device = Device(3, "NVIDIA A10", "8.6")
-    monkeypatch.setattr(choice_module, "local_devices", lambda: (device,))
-    monkeypatch.setattr(verify_module, "open_session", Session)
+    monkeypatch.setattr(placement_module, "local_devices", lambda: (device,))
+    monkeypatch.setattr(runtimes_module, "open_session", Session)
     arguments = {"gpu": "a10", "backend": "onnxruntime"}
     if bias:
         with pytest.raises(ExportError, match="run with onnxruntime, logits differs from PyTorch"):

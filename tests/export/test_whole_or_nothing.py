@@ -49,12 +49,22 @@ COMMAND = """
 import importlib, os, sys
 import onnx_ir
 from mbert.export.cli import main
-steps = importlib.import_module("mbert.export.pipeline")
+steps = importlib.import_module("mbert.export.steps")
 graph = importlib.import_module("mbert.export.graph")
 graph.trace = lambda model, task, opset: onnx_ir.load(os.environ["TRACED"])
 {before}
 main(sys.argv[1:], prog_name="mbert-export")
 """
+
+
+# The signals that end a command. A shell or nohup may have this process ignore them, and a child
+# inherits that.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_by_signals() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def child(before: str, traced: Path, folder: Path, *arguments: object) -> subprocess.Popen[str]:
@@ -66,6 +76,7 @@ def child(before: str, traced: Path, folder: Path, *arguments: object) -> subpro
         text=True,
         cwd=folder,
         env={**os.environ, "TRACED": str(traced / "model.onnx")},
+        preexec_fn=end_by_signals,
     )
 
 
@@ -192,7 +203,7 @@ steps.verify = wait
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", ENDING, ids=str)
 def test_a_signal_leaves_the_old_bundle_alone(
     checkpoint: Path, bundles: dict[str, Path], old_bundle: Path, number: signal.Signals
 ) -> None:

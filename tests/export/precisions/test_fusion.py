@@ -14,9 +14,9 @@ import torch
 import mbert
 from mbert.errors import ExportError
 from mbert.export.checkpoint import open_checkpoint
-from mbert.export.fuse import fuse
+from mbert.export.precisions.fusion import fuse
 from mbert.export.tasks import load_model
-from mbert.export.verify_bundle import verify_bundle
+from mbert.export.verify.bundle import verify_bundle
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
 
@@ -51,7 +51,7 @@ def test_fused_layers_compute_the_same(config: dict[str, Any], tmp_path: Path) -
     source = open_checkpoint(folder)
     model = load_model(source, "feature-extraction")
     fused = copy.deepcopy(model)
-    fuse(fused, source.config, "fp32")
+    fuse(fused, source.config, torch.float32)
     ids = torch.randint(
         3, 400, (57,), dtype=torch.int32, generator=torch.Generator().manual_seed(0)
     )

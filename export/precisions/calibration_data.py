@@ -1,49 +1,52 @@
-"""The text that a reduced precision is calibrated on, as token ids."""
+"""The text that a precision is calibrated on, and hooks to measure a model while it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.hooks import RemovableHandle
 
 from mbert.errors import ExportError
 from mbert.runtime.manifest import Limits
 from mbert.runtime.tokenization import Tokenizer
 
-# The longest sequence that is tried, and those of random ids, where there is no tokenizer.
+# The longest sequence that is tried; the lengths of random ids, for a checkpoint without tokenizer.
 _LONGEST = 1024
 _RANDOM_LENGTHS = (8, 64, 256, _LONGEST)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Where the text came from, and its int32 ids, special tokens included."""
+    """A text: its name, and its sequences of int32 token ids with their special tokens."""
 
     name: str
     sequences: list[NDArray[np.int32]]
 
     @property
     def tokens(self) -> int:
-        """Of all sequences."""
+        """Return the number of tokens of all sequences."""
         return sum(ids.size for ids in self.sequences)
 
 
 def read_sample(
     tokenizer: Path | None, limits: Limits, vocab_size: int, text: Path | None
 ) -> Sample:
-    """Tokenize the text that an export is calibrated on.
+    """Tokenize the calibration text.
 
     Args:
-        tokenizer: the checkpoint's ``tokenizer.json``; without one, random ids stand for text.
-        limits: the longest sequence.
+        tokenizer: the checkpoint's ``tokenizer.json``; None: take random ids.
+        limits: of the bundle; longer texts are cut.
         vocab_size: of the model.
-        text: UTF-8, one text a line; None: a small sample of languages, code and noise.
+        text: a UTF-8 file, one text a line; None: a built-in sample of languages, code and noise.
 
     Raises:
-        ExportError: ``text`` cannot be read, is empty, or there is no tokenizer for it.
+        ExportError: ``text`` cannot be read or is empty, or there is no tokenizer for it.
     """
     longest = min(_LONGEST, limits.max_sequence_length)
     if tokenizer is None:
@@ -58,16 +61,16 @@ def read_sample(
     lines = read_lines(text)
     encode = Tokenizer(tokenizer, limits, vocab_size).encode
     encoded = [ids[:longest] for ids in encode(lines, "truncate")]
-    # Short ones, as they are, and a long one: attention to much else changes what is reached.
+    # The texts and one long concatenation: long contexts change activation ranges.
     joined = np.concatenate(encoded)[:longest]
     return Sample(text.name if text else "the built-in sample", [*encoded, joined])
 
 
 def read_lines(text: Path | None) -> list[str]:
-    """The texts of a file, one a line; None: a small sample of languages, code and noise.
+    """Read the texts of a file, one a line; None: the built-in sample.
 
     Raises:
-        ExportError: it cannot be read, or is empty.
+        ExportError: the file cannot be read or is empty.
     """
     if text is None:
         contents = files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
@@ -80,3 +83,14 @@ def read_lines(text: Path | None) -> list[str]:
     if not lines:
         raise ExportError(f"The calibration text {text} is empty. Give one text a line.")
     return lines
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Remove PyTorch hooks at the end of a with statement."""
+    placed = list(handles)
+    try:
+        yield
+    finally:
+        for handle in placed:
+            handle.remove()

@@ -1,4 +1,4 @@
-"""A model for the CPU kernels: layers of fused linear operators, with weights in panels."""
+"""Replace encoder layers by fused linear operators, whose weights lie in panels."""
 
 from __future__ import annotations
 
@@ -13,29 +13,48 @@ from mbert.model.families.modernbert_fused import FusedLayer, RoundedEmbedding
 from mbert.model.heads.prediction_heads import MaskedLM
 from mbert.model.operators.linear import PANEL_OUTPUTS, FusedLinear, float_linear, interleave
 
-from .precision import DTYPES, cast
+from .base import Precision, cast
 
 
 def unfit_size(config: ModelConfig) -> str | None:
-    """Name a size of which the kernels have no panels; None when all are multiples of 16."""
+    """Name a size that the kernels have no panels for; None if all are multiples of 16."""
     for name in ("hidden_size", "intermediate_size"):
         if getattr(config, name) % PANEL_OUTPUTS:
             return f"{name} is {getattr(config, name)}, not a multiple of {PANEL_OUTPUTS}"
     return None
 
 
-def fuse(model: nn.Module, config: ModelConfig, precision: str) -> None:
+class ReducedOnCpu(Precision):
+    """A precision that the CPU kernels compute in fused layers.
+
+    It is judged by direction too, on text: large channels appear on text only.
+    """
+
+    processor = "cpu"
+    least_cosine = 0.999
+
+    def model_refusal(self, config: ModelConfig) -> str | None:
+        """Say which size the kernels have no panels for; None if they have them for all."""
+        unfit = unfit_size(config)
+        if unfit is None:
+            return None
+        return (
+            f"On the CPU {self.name} needs sizes that are multiples of 16, but {unfit}. Export "
+            "with --precision fp32."
+        )
+
+
+def fuse(model: nn.Module, config: ModelConfig, dtype: torch.dtype) -> None:
     """Replace the layers of ``model`` by fused ones, in place; the rest becomes float32.
 
     Args:
         model: of any task, in float32 or float64.
         config: whose sizes fit (:func:`unfit_size`).
-        precision: of the weights: "fp32", or "bf16", which also rounds the embedding and the
+        dtype: of the weights: float32, or bfloat16, which also rounds the embedding and the
             decoder of fill-mask.
     """
-    dtype = DTYPES[precision]
     replace_layers(model, lambda _, layer: _fuse_layer(layer, config, dtype))
-    if precision == "bf16":
+    if dtype != torch.float32:
         replace_vocabulary(
             model,
             lambda table: RoundedEmbedding(table.to(dtype)),
@@ -44,8 +63,8 @@ def fuse(model: nn.Module, config: ModelConfig, precision: str) -> None:
 
 
 def replace_layers(model: nn.Module, fused: Callable[[str, Layer], FusedLayer]) -> None:
-    """Cast ``model`` to float32, and give ``fused`` each layer, by its name in the encoder."""
-    cast(model, "fp32")
+    """Cast ``model`` to float32 and replace each layer by ``fused(name, layer)``."""
+    cast(model, torch.float32)
     layers = encoder_of(model).layers
     for i, layer in enumerate(layers):
         assert isinstance(layer, Layer)
@@ -57,10 +76,10 @@ def replace_vocabulary(
     embedding: Callable[[Tensor], nn.Module],
     decoder: Callable[[nn.Linear], FusedLinear],
 ) -> None:
-    """Replace what has a row for each token: the embedding, and the decoder of fill-mask.
+    """Replace the layers with a row for each token: the embedding and fill-mask's decoder.
 
-    A sparse embedding slices its decoder by blocks of the vocabulary: that one stays as it is, and
-    so does one of which the kernels have no panels.
+    Two kinds of decoder stay: that of a sparse embedding, which slices it by blocks of the
+    vocabulary, and one that the kernels have no panels for.
     """
     table = model.get_parameter("model.embeddings.tok_embeddings.weight").detach()
     encoder_of(model).embeddings.tok_embeddings = embedding(table)
@@ -76,13 +95,13 @@ def encoder_of(model: nn.Module) -> Encoder:
 
 
 def parameters_of(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias; a linear layer without a bias has None there."""
+    """Return weight and bias; None for a missing bias."""
     bias: Tensor | None = linear.bias
     return linear.weight.detach(), None if bias is None else bias.detach()
 
 
 def norm_of(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Return weight and bias, zeros if it has none; None: there is no norm."""
+    """Return weight and bias, zeros for a missing bias; None if ``norm`` is no LayerNorm."""
     if not isinstance(norm, nn.LayerNorm):
         return None
     weight = norm.weight.detach()

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from mbert.cli import main
 from mbert.errors import InputError
-from mbert.export.verify_bundle import verify_bundle
+from mbert.export.verify.bundle import verify_bundle
 from support.checkpoints import edit_config
 
 TEXTS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,13 @@ import torch
 
 import mbert
 from mbert.errors import ExportError
-from mbert.export import quantize as quantize_module
 from mbert.export.checkpoint import open_checkpoint
+from mbert.export.precisions import int8 as int8_module
 from mbert.export.tasks import load_model
-from mbert.export.verify_bundle import verify_bundle
+from mbert.export.verify.bundle import verify_bundle
 from mbert.model.operators.quantized_linear import QuantizedWeight
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
 from support.text import add_tokenizer
-
-verify_module: Any = importlib.import_module("mbert.export.verify")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +112,7 @@ def test_large_channels_do_no_harm(
 ) -> None:
     manifest = mbert.convert(uneven, tmp_path / "smooth", precision="int8")
     assert manifest.verification["hidden_state_cosine"]["mean"] >= 0.999
-    monkeypatch.setattr(quantize_module, "_STRENGTHS", (0.0,))
+    monkeypatch.setattr(int8_module, "_STRENGTHS", (0.0,))
     with pytest.raises(ExportError, match=r"mean cosine is 0\.\d+, expected at least 0\.999"):
         mbert.convert(uneven, tmp_path / "rough", precision="int8")
     assert not (tmp_path / "rough").exists()
@@ -139,10 +136,10 @@ def test_smoothing_changes_nothing_but_rounding(
         return QuantizedWeight(weight, ones, zeros if bias is None else bias)
 
     taken: list[Any] = []
-    monkeypatch.setattr(quantize_module, "quantize_weight", as_it_is)
-    monkeypatch.setattr(quantize_module, "_STRENGTHS", (0.6,))
-    monkeypatch.setattr(quantize_module, "quantized_linear", lambda weight: weight)
-    monkeypatch.setattr(quantize_module, "FusedLayer", lambda *parts: taken.extend(parts))
+    monkeypatch.setattr(int8_module, "quantize_weight", as_it_is)
+    monkeypatch.setattr(int8_module, "_STRENGTHS", (0.6,))
+    monkeypatch.setattr(int8_module, "quantized_linear", lambda weight: weight)
+    monkeypatch.setattr(int8_module, "FusedLayer", lambda *parts: taken.extend(parts))
     source = open_checkpoint(checkpoint)
     layer = load_model(source, "feature-extraction").model.layers[1]
     generator = torch.Generator().manual_seed(0)
@@ -152,7 +149,7 @@ def test_smoothing_changes_nothing_but_rounding(
             rows = torch.randn(40, module.in_features, generator=generator)
             rows[:, ::7] *= 50
             seen[f"layers.1.{name}"] = rows.abs().amax(0), rows
-    quantize_module._quantize_layer(layer, "layers.1", source.config, seen)
+    int8_module._quantize_layer(layer, "layers.1", source.config, seen)
     _, qkv, out, up, down, attention_norm, mlp_norm, epsilon, _ = taken
 
     def linear(weight: QuantizedWeight, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Which backend and precision an export takes, and what does not go together."""
+"""Choice of backend and candidate precisions, and combinations that are refused."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from mbert.errors import BackendError, ExportError
-from mbert.export.choice import choose, choose_precision
+from mbert.export.placement import choose_placement
 from mbert.runtime.backends.cuda import Device
 from mbert.runtime.backends.tensorrt import TENSORRT, TENSORRT_RTX
 
-choice_module: Any = importlib.import_module("mbert.export.choice")
-
+placement_module: Any = importlib.import_module("mbert.export.placement")
 
 L4 = Device(0, "NVIDIA L4", "8.9")
 RTX4090 = Device(1, "NVIDIA GeForce RTX 4090", "8.9")
@@ -26,8 +25,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Pretend which backends are installed and which GPUs are here."""
 
     def pretend(tensorrt: bool, rtx: bool, gpus: tuple[Device, ...] = ()) -> None:
-        monkeypatch.setattr(choice_module, "local_devices", lambda: gpus)
-        monkeypatch.setattr(choice_module, "tensorrt_library", lambda: Path("there.so"))
+        monkeypatch.setattr(placement_module, "local_devices", lambda: gpus)
+        monkeypatch.setattr(placement_module, "tensorrt_library", lambda: Path("there.so"))
         for library, there in ((TENSORRT, tensorrt), (TENSORRT_RTX, rtx)):
             reason = None if there else f"{library.module} is missing; pip install it."
             monkeypatch.setattr(library, "unavailable", lambda reason=reason: reason)
@@ -38,23 +37,23 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_tensorrt_builds_where_such_a_gpu_is(installed: Any) -> None:
     installed(tensorrt=True, rtx=True, gpus=(RTX4090, L4))
-    choice = choose("l4", "auto", "auto")
-    assert (choice.name, choice.backend, choice.builds_now) == ("l4", "tensorrt", True)
-    assert choice.device == L4.index
-    assert choice.reasons == ("TensorRT: it is installed, and NVIDIA L4 is here.",)
-    assert choose("l4", "tensorrt", "auto").builds_now
-    assert choose("sm_89", "tensorrt", "auto").device == RTX4090.index
-    assert choose("l4", "tensorrt-rtx", "auto").device == L4.index
+    placement = choose_placement("l4", "auto", "auto")
+    assert (placement.name, placement.backend, placement.builds_now) == ("l4", "tensorrt", True)
+    assert placement.device == L4.index
+    assert placement.reasons == ("TensorRT: it is installed, and NVIDIA L4 is here.",)
+    assert choose_placement("l4", "tensorrt", "auto").builds_now
+    assert choose_placement("sm_89", "tensorrt", "auto").device == RTX4090.index
+    assert choose_placement("l4", "tensorrt-rtx", "auto").device == L4.index
 
 
 def test_another_card_of_the_capability_is_not_the_target(installed: Any) -> None:
     installed(tensorrt=True, rtx=False, gpus=(RTX4090,))
-    choice = choose("l4", "auto", "auto")
-    assert (choice.builds_now, choice.device) == (False, None)
-    assert "No l4 is here." in choice.reasons[0]
+    placement = choose_placement("l4", "auto", "auto")
+    assert (placement.builds_now, placement.device) == (False, None)
+    assert "No l4 is here." in placement.reasons[0]
     # Unless the engine is to run on all of them.
-    choice = choose("l4", "auto", "auto", "same-compute-capability")
-    assert (choice.builds_now, choice.device) == (True, RTX4090.index)
+    placement = choose_placement("l4", "auto", "auto", "same-compute-capability")
+    assert (placement.builds_now, placement.device) == (True, RTX4090.index)
 
 
 def test_tensorrt_needs_its_plugins(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +62,10 @@ def test_tensorrt_needs_its_plugins(installed: Any, monkeypatch: pytest.MonkeyPa
     def missing() -> Path:
         raise BackendError("The library of plugins is missing.")
 
-    monkeypatch.setattr(choice_module, "tensorrt_library", missing)
-    choice = choose("l4", "auto", "auto")
-    assert choice.backend == "tensorrt-rtx"
-    assert "The library of plugins is missing." in choice.reasons[0]
+    monkeypatch.setattr(placement_module, "tensorrt_library", missing)
+    placement = choose_placement("l4", "auto", "auto")
+    assert placement.backend == "tensorrt-rtx"
+    assert "The library of plugins is missing." in placement.reasons[0]
 
 
 @pytest.mark.parametrize(("tensorrt", "gpus"), [(True, (T4,)), (False, (RTX4090,)), (False, ())])
@@ -74,12 +73,12 @@ def test_elsewhere_tensorrt_rtx_builds_ahead_of_time(
     installed: Any, tensorrt: bool, gpus: tuple[Device, ...]
 ) -> None:
     installed(tensorrt=tensorrt, rtx=True, gpus=gpus)
-    choice = choose("rtx4090", "auto", "auto")
-    assert (choice.backend, choice.builds_now) == ("tensorrt-rtx", True)
-    assert len(choice.reasons) == 1
+    placement = choose_placement("rtx4090", "auto", "auto")
+    assert (placement.backend, placement.builds_now) == ("tensorrt-rtx", True)
+    assert len(placement.reasons) == 1
     # What NVIDIA does not list is said.
-    assert "l4 is not one" in choose("l4", "auto", "auto").reasons[1]
-    assert len(choose("sm_89", "auto", "auto").reasons) == 1
+    assert "l4 is not one" in choose_placement("l4", "auto", "auto").reasons[1]
+    assert len(choose_placement("sm_89", "auto", "auto").reasons) == 1
 
 
 @pytest.mark.parametrize(
@@ -94,16 +93,16 @@ def test_what_cannot_be_built_here_is_built_at_first_load(
     installed: Any, gpu: str, rtx: bool, precision: str, reason: str
 ) -> None:
     installed(tensorrt=False, rtx=rtx)
-    choice = choose(gpu, "auto", precision)
-    assert (choice.backend, choice.builds_now) == ("tensorrt", False)
-    assert reason in choice.reasons[0]
-    assert "when the bundle is first loaded" in choice.reasons[0]
+    placement = choose_placement(gpu, "auto", precision)
+    assert (placement.backend, placement.builds_now) == ("tensorrt", False)
+    assert reason in placement.reasons[0]
+    assert "when the bundle is first loaded" in placement.reasons[0]
 
 
 def test_a_backend_that_is_asked_for_must_be_installed(installed: Any) -> None:
     installed(tensorrt=False, rtx=False)
     with pytest.raises(BackendError, match="pip install"):
-        choose("l4", "tensorrt-rtx", "auto")
+        choose_placement("l4", "tensorrt-rtx", "auto")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +115,8 @@ def test_a_backend_that_is_asked_for_must_be_installed(installed: Any) -> None:
         ("l4", "openvino", "auto", "expected one of auto, onnxruntime, tensorrt, tensorrt-rtx"),
         ("l4", "auto", "fp8", "expected one of auto, fp32, fp16, bf16, int8"),
         (None, "tensorrt", "auto", "is for GPUs. Name one with --gpu"),
-        (None, "auto", "fp16", "fp16 is for GPUs"),
-        ("l4", "auto", "int8", "int8 is for CPUs"),
+        (None, "auto", "fp16", r"fp16 is for GPUs \(--gpu\)\. .*fp32, bf16 or int8"),
+        ("l4", "auto", "int8", r"int8 is for CPUs \(--cpu\)\. .*fp16, bf16 or fp32"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -125,38 +124,44 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     installed(tensorrt=False, rtx=True)
     with pytest.raises(ExportError, match=message):
-        choose(gpu, backend, precision)
+        choose_placement(gpu, backend, precision)
 
 
 def test_compatible_engines_are_built_by_tensorrt_now(installed: Any) -> None:
     installed(tensorrt=True, rtx=True, gpus=(L4,))
-    choice = choose("l4", "auto", "auto", "ampere-plus")
-    assert (choice.backend, choice.hardware_compatibility) == ("tensorrt", "ampere-plus")
+    placement = choose_placement("l4", "auto", "auto", "ampere-plus")
+    assert (placement.backend, placement.hardware_compatibility) == ("tensorrt", "ampere-plus")
     with pytest.raises(ExportError, match=r"built by TensorRT on a GPU\..*Use --hardware-compat"):
-        choose("l4", "tensorrt-rtx", "auto", "ampere-plus")
+        choose_placement("l4", "tensorrt-rtx", "auto", "ampere-plus")
     with pytest.raises(ExportError, match="No h100 is here"):
-        choose("h100", "tensorrt", "auto", "ampere-plus")
+        choose_placement("h100", "tensorrt", "auto", "ampere-plus")
     with pytest.raises(ExportError, match="hardware compatibility is 'all'; expected one of none"):
-        choose("l4", "tensorrt", "auto", "all")
+        choose_placement("l4", "tensorrt", "auto", "all")
 
 
 def test_the_cpu_is_the_default() -> None:
-    choice = choose(None, "auto", "auto")
-    assert (choice.name, choice.backend, choice.builds_now) == ("cpu", "onnxruntime", False)
+    placement = choose_placement(None, "auto", "auto")
+    assert (placement.name, placement.backend, placement.builds_now) == (
+        "cpu",
+        "onnxruntime",
+        False,
+    )
 
 
-def test_float16_is_taken_where_it_fits_and_bfloat16_where_not(installed: Any) -> None:
+@pytest.mark.parametrize(
+    ("gpu", "precision", "names"),
+    [
+        (None, "auto", ["fp32"]),
+        (None, "int8", ["int8"]),
+        ("l4", "auto", ["fp16", "bf16"]),
+        ("t4", "auto", ["fp16"]),  # it has no bfloat16
+        ("l4", "bf16", ["bf16"]),
+    ],
+)
+def test_candidate_precisions(
+    installed: Any, gpu: str | None, precision: str, names: list[str]
+) -> None:
     installed(tensorrt=False, rtx=True)
-    l4, t4 = choose("l4", "auto", "auto"), choose("t4", "auto", "auto")
-    assert choose_precision("auto", l4, None)[0] == "fp16"
-    precision, sentence = choose_precision("auto", l4, "layers.3 reaches 70,000")
-    assert precision == "bf16"
-    assert sentence is not None
-    assert "layers.3 reaches 70,000" in sentence
-    assert choose_precision("bf16", l4, "anything") == ("bf16", None)
-    with pytest.raises(
-        ExportError, match=r"layers\.3 reaches 70,000\. Export with --precision bf16"
-    ):
-        choose_precision("fp16", l4, "layers.3 reaches 70,000")
-    with pytest.raises(ExportError, match="t4 has no bfloat16"):
-        choose_precision("auto", t4, "layers.3 reaches 70,000")
+    placement = choose_placement(gpu, "auto", precision)
+    assert [one.name for one in placement.precisions] == names
+    assert {one.processor for one in placement.precisions} == {"gpu" if gpu else "cpu"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 
 from mbert.errors import ExportError
 from mbert.export.checkpoint import open_checkpoint
-from mbert.export.precision import FLOAT16_LARGEST, against_float16, calibrate, cast
-from mbert.export.sample import read_sample
+from mbert.export.precisions import find_precision
+from mbert.export.precisions.base import cast
+from mbert.export.precisions.calibration_data import read_sample
+from mbert.export.precisions.fp16_range import FLOAT16_LARGEST
 from mbert.export.tasks import load_model
 from mbert.runtime.manifest import Limits
 
+FLOAT16 = find_precision("fp16", "gpu")
 LIMITS = Limits(max_tokens=1024, max_sequence_length=1024, max_sequences=8)
 
 
@@ -25,14 +29,15 @@ def model(checkpoint: Path) -> Any:
 
 def measure(model: Any, checkpoint: Path | None, text: Path | None = None) -> Any:
     tokenizer = checkpoint / "tokenizer.json" if checkpoint else None
-    return calibrate(model, read_sample(tokenizer, LIMITS, 500, text), 500)
+    config: Any = SimpleNamespace(vocab_size=500)
+    return FLOAT16.calibrate(model, config, read_sample(tokenizer, LIMITS, 500, text))
 
 
 def test_only_parameters_are_cast(model: Any) -> None:
     before = {name: table.clone() for name, table in model.named_buffers()}
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.double()
-    cast(model, "bf16")
+    cast(model, torch.bfloat16)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     for name, table in model.named_buffers():
         assert torch.equal(table, before[name])
@@ -42,8 +47,8 @@ def test_only_parameters_are_cast(model: Any) -> None:
 
 def test_every_layer_is_measured(model: Any, checkpoint: Path) -> None:
     measured = measure(model, checkpoint)
-    assert measured.text == "the built-in sample"
-    assert measured.tokens > 100
+    assert measured.sample.name == "the built-in sample"
+    assert measured.sample.tokens > 100
     for place in (
         "model.embeddings.norm",
         "model.layers.0",
@@ -55,7 +60,7 @@ def test_every_layer_is_measured(model: Any, checkpoint: Path) -> None:
         "decoder",
     ):
         assert measured.maxima[place] > 0
-    assert against_float16(measured, model) is None
+    assert FLOAT16.overflow(model, measured) is None
     assert measured.record()["maxima"].keys() == measured.maxima.keys()
 
 
@@ -77,10 +82,10 @@ def test_an_overflow_is_named(model: Any, checkpoint: Path, place: str, name: st
     weight = getattr(model.model.layers[1].mlp, place).weight
     reached = measure(model, checkpoint).maxima[name]
     weight.data *= 1.5 * FLOAT16_LARGEST / reached
-    against = against_float16(measure(model, checkpoint), model)
-    assert against is not None
-    assert "model.layers.1" in against
-    assert "float16 ends at 65,504" in against
+    overflow = FLOAT16.overflow(model, measure(model, checkpoint))
+    assert overflow is not None
+    assert "model.layers.1" in overflow
+    assert "float16 ends at 65,504" in overflow
 
 
 def test_room_is_kept_below_the_end(model: Any, checkpoint: Path) -> None:
@@ -88,34 +93,34 @@ def test_room_is_kept_below_the_end(model: Any, checkpoint: Path) -> None:
     model.decoder.bias.data.zero_()
     reached = measure(model, checkpoint).maxima["decoder"]
     decoder.data *= 0.55 * FLOAT16_LARGEST / reached
-    against = against_float16(measure(model, checkpoint), model)
-    assert against is not None
-    assert against.startswith("decoder reaches 36,0")
+    overflow = FLOAT16.overflow(model, measure(model, checkpoint))
+    assert overflow is not None
+    assert overflow.startswith("decoder reaches 36,0")
 
 
 def test_scores_that_overflow_are_found(model: Any, checkpoint: Path) -> None:
     model.model.layers[0].attn.Wqkv.weight.data *= 3e2
-    against = against_float16(measure(model, checkpoint), model)
-    assert against is not None
-    assert "layers.0.attn.scores" in against
+    overflow = FLOAT16.overflow(model, measure(model, checkpoint))
+    assert overflow is not None
+    assert "layers.0.attn.scores" in overflow
 
 
 def test_a_weight_that_does_not_fit_is_named(model: Any, checkpoint: Path) -> None:
     measured = measure(model, checkpoint)
     model.head.dense.weight.data[0, 0] = -7e4
-    assert "the weight head.dense.weight has 70,000" in str(against_float16(measured, model))
+    assert "the weight head.dense.weight has 70,000" in str(FLOAT16.overflow(model, measured))
 
 
 def test_without_a_tokenizer_ids_are_random(model: Any) -> None:
-    assert measure(model, None).text == "random token ids"
+    assert measure(model, None).sample.name == "random token ids"
 
 
 def test_the_users_own_text_is_used(model: Any, checkpoint: Path, tmp_path: Path) -> None:
     text = tmp_path / "mine.txt"
     text.write_text("one text\n\nanother text\n")
     measured = measure(model, checkpoint, text)
-    assert measured.text == "mine.txt"
-    assert 0 < measured.tokens < 60
+    assert measured.sample.name == "mine.txt"
+    assert 0 < measured.sample.tokens < 60
 
 
 def test_text_that_cannot_be_used_is_refused(model: Any, checkpoint: Path, tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
-"""A model to 8 bits: every linear layer of the encoder, the embedding, and fill-mask's decoder.
+"""int8, on a CPU: the encoder's linear layers, the embedding and fill-mask's decoder.
 
-Channels that are much larger than their neighbours would take all the steps of a row for
-themselves. They are divided by a factor where they come from, and the weights that they meet are
-multiplied by it (Xiao et al. 2022, SmoothQuant): in a norm's weight, in the rows of V, in the gates
-of GeGLU, where the division costs nothing and changes nothing. How far is chosen for each linear
-layer by the error that it makes on text.
+A channel much larger than its neighbours would make the steps of its row coarse. It is divided by a
+factor at its origin, and the weights that it meets are multiplied by that factor (Xiao et al. 2022,
+SmoothQuant). A norm's weight, the rows of V and the gates of GeGLU absorb the division at no cost
+and without changing the result. The strength of the smoothing is chosen for each linear layer by
+the error on text.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,21 +28,53 @@ from mbert.model.operators.quantized_linear import (
     quantized_linear,
 )
 
-from .fuse import encoder_of, norm_of, parameters_of, replace_layers, replace_vocabulary
-from .hooks import hooked
-from .sample import Sample
+from .base import Calibration
+from .calibration_data import Sample, hooked
+from .fusion import (
+    ReducedOnCpu,
+    encoder_of,
+    norm_of,
+    parameters_of,
+    replace_layers,
+    replace_vocabulary,
+)
 
-# How much of the range's unevenness goes from the activations to the weights; 0: nothing.
+# Exponents of the smoothing: 0 leaves the activations as they are, 1 makes them all equal.
 _STRENGTHS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-# Rows of activations that a choice is measured on.
+# Rows of activations that the error is measured on.
 _SAMPLE_ROWS = 256
 
-# For each linear layer: its largest activation by channel, and a sample of its rows.
+# For each linear layer: the largest magnitude of each input channel, and a sample of input rows.
 Activations = dict[str, tuple[Tensor, Tensor]]
 
 
+class CpuInt8(ReducedOnCpu):
+    """int8 on a CPU."""
+
+    name = "int8"
+    converts_by_calibration = True
+
+    def calibrate(self, model: nn.Module, config: ModelConfig, sample: Sample) -> Calibration:
+        """Sample the inputs of the encoder's linear layers."""
+        return InputSample(sample, sample_activations(model, sample))
+
+    def convert(
+        self, model: nn.Module, config: ModelConfig, calibration: Calibration | None
+    ) -> None:
+        """Quantize layers, embedding and decoder."""
+        assert isinstance(calibration, InputSample)
+        quantize(model, config, calibration.activations)
+
+
+@dataclass(frozen=True)
+class InputSample(Calibration):
+    """Inputs of the encoder's linear layers on a text."""
+
+    activations: Activations
+
+
 def sample_activations(model: nn.Module, sample: Sample) -> Activations:
-    """Run ``sample`` through the encoder of ``model`` (float32) and keep what its layers see."""
+    """Run ``sample`` through the encoder of ``model`` (float32); keep its layers' inputs."""
     found: Activations = {}
     with _recording(model, found, _SAMPLE_ROWS / sample.tokens), torch.inference_mode():
         for ids in sample.sequences:
@@ -76,7 +108,7 @@ def _recording(model: nn.Module, found: Activations, share: float) -> AbstractCo
 def quantize(model: nn.Module, config: ModelConfig, activations: Activations) -> None:
     """Replace the layers of ``model`` by quantized ones, in place; the rest becomes float32.
 
-    The sizes of ``config`` have to fit (:func:`mbert.export.fuse.unfit_size`).
+    The sizes of ``config`` have to fit (:func:`mbert.export.precisions.fusion.unfit_size`).
     """
     replace_layers(model, lambda name, layer: _quantize_layer(layer, name, config, activations))
     replace_vocabulary(
@@ -94,7 +126,7 @@ def _quantize_layer(
 
     attention_norm, mlp_norm = norm_of(layer.attn_norm), norm_of(layer.mlp_norm)
     assert mlp_norm is not None
-    # Nothing before the first layer's projections could divide.
+    # The first layer has no norm that could divide the inputs of its projections.
     qkv, by_qkv = _smoothed(attn.Wqkv, activations[f"{name}.attn.Wqkv"], attention_norm is not None)
     out, by_out = _smoothed(attn.Wo, activations[f"{name}.attn.Wo"])
     up, by_up = _smoothed(mlp.Wi, activations[f"{name}.mlp.Wi"])
@@ -117,14 +149,14 @@ def _quantize_layer(
 
 
 def _smoothed(
-    linear: nn.Linear, activations: tuple[Tensor, Tensor], may: bool = True
+    linear: nn.Linear, activations: tuple[Tensor, Tensor], smooth: bool = True
 ) -> tuple[QuantizedWeight, Tensor]:
-    """Quantize ``linear`` for activations divided by the factors that are given back, [inputs]."""
+    """Quantize ``linear``; return it and the factors to divide its inputs by, [inputs]."""
     weight, bias = parameters_of(linear)
     largest, rows = activations
     exact = rows @ weight.T
     best: tuple[float, QuantizedWeight, Tensor] | None = None
-    for strength in _STRENGTHS if may else (0.0,):
+    for strength in _STRENGTHS if smooth else (0.0,):
         factors = _factors(largest, weight, strength)
         quantized = quantize_weight(weight * factors, bias)
         integers, scale = quantize_rows(rows / factors)
@@ -137,13 +169,13 @@ def _smoothed(
 
 
 def _factors(largest: Tensor, weight: Tensor, strength: float) -> Tensor:
-    """``largest^strength / (largest weight)^(1 - strength)`` by channel; 1 where one is 0."""
+    """Return ``largest^strength / (largest weight)^(1 - strength)`` by channel; 1 for a zero."""
     if strength == 0.0:
         return torch.ones_like(largest)
     of_weights = weight.abs().amax(0)
     factors = largest**strength / of_weights ** (1.0 - strength)
     usable = (largest > 0) & (of_weights > 0) & factors.isfinite() & (factors > 0)
-    # Around 1, so that scales stay far from the ends of the range.
+    # Centred on 1, so that scales stay far from the ends of their range.
     middle = factors[usable].log().mean().exp() if bool(usable.any()) else 1.0
     return torch.where(usable, factors / middle, torch.ones_like(factors))
 
