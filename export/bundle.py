@@ -1,4 +1,4 @@
-"""Writing a bundle: whole, or not at all."""
+"""Write a bundle whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mbert.errors import CheckpointError, ExportError
 from mbert.runtime.bundle import file_sha256
 from mbert.runtime.manifest import MANIFEST, FileEntry
 
-# What goes along from the checkpoint, where it has it.
+# Files that a bundle copies from the checkpoint, if they are there.
 CHECKPOINT_FILES = ("config.json", "tokenizer.json", "README.md")
 
 
 def check_destination(output: Path, force: bool) -> None:
-    """Refuse early what could not be written at the end.
+    """Raise early if the bundle could not be written at the end.
 
     Raises:
-        ExportError: it exists and ``force`` is not set, it is no bundle that could be replaced, or
-            its parent cannot be written.
+        ExportError: ``output`` exists and ``force`` is not set or it is not a bundle, or its parent
+            folder cannot be written.
     """
     if output.exists() or output.is_symlink():
         if not force:
@@ -43,7 +43,7 @@ def check_destination(output: Path, force: bool) -> None:
 
 
 def _is_bundle(folder: Path) -> bool:
-    """Of any format: a manifest.json alone could be anybody's."""
+    """Return whether ``folder`` is a bundle of any format; other programs use manifest.json too."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -55,14 +55,16 @@ def _is_bundle(folder: Path) -> bool:
 
 @contextmanager
 def bundle_folder(output: Path, force: bool) -> Iterator[Path]:
-    """Give a temporary folder beside ``output`` that becomes ``output`` on success.
+    """Yield a temporary folder beside ``output`` that becomes ``output`` on success.
 
-    ``force``: replace a bundle that is there; see :func:`check_destination`.
+    On failure or interrupt nothing is left behind, and an older bundle stays untouched.
 
-    On any failure, an interrupt included, nothing stays behind and an older bundle is untouched.
+    Args:
+        output: the bundle folder.
+        force: replace an existing bundle; see :func:`check_destination`.
 
     Raises:
-        ExportError: the disk is full, or any other error of the file system.
+        ExportError: the disk is full, or the file system reports another error.
     """
     parent = output.absolute().parent
     try:
@@ -80,10 +82,10 @@ def bundle_folder(output: Path, force: bool) -> Iterator[Path]:
 
 
 def copy_checkpoint_files(checkpoint: Path, folder: Path) -> None:
-    """Copy tokenizer, config and model card, as the checkpoint has them.
+    """Copy tokenizer, config and model card from the checkpoint.
 
     Raises:
-        CheckpointError: one of them is there and cannot be read.
+        CheckpointError: one of the files exists and cannot be read.
     """
     for name in CHECKPOINT_FILES:
         source = checkpoint / name
@@ -96,7 +98,7 @@ def copy_checkpoint_files(checkpoint: Path, folder: Path) -> None:
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
-    """Size and hash of every file in ``folder``, by relative name."""
+    """Return size and hash of every file in ``folder``, by relative name."""
     return {
         str(path.relative_to(folder)): FileEntry(path.stat().st_size, file_sha256(path))
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""Packed batches with all that a graph takes: for tracing it, and for verifying it."""
+"""Make packed batches with all inputs of a graph, to trace and to verify it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SYMBOLS = {
 }
 
 _MASKS = 64
-# How far behind the end of each sequence: the last one sees nothing in a window.
+# Offsets behind the end of each sequence; at the last one a window contains no token.
 _EXPANSIONS = (0, 1, 100)
 
 
 def make_batch(
     model: nn.Module, lengths: Sequence[int], vocab_size: int, generator: np.random.Generator
 ) -> dict[str, Int32Array]:
-    """Make a batch of random ids for ``model``, with the extra inputs that it takes."""
+    """Make a batch of random ids for ``model``, with its extra inputs."""
     cu_seqlens = np.cumsum((0, *lengths), dtype=np.int32)
     extra = {name: _MAKERS[name](cu_seqlens, generator) for name in extra_inputs(model)}
     tokens = int(cu_seqlens[-1]) + len(extra.get("expansions", ()))
@@ -41,7 +41,7 @@ def make_batch(
 
 
 def extra_inputs(model: nn.Module) -> tuple[str, ...]:
-    """What ``model`` takes beside ``input_ids`` and ``cu_seqlens``, by name and in order."""
+    """Return the inputs of ``model`` beside ``input_ids`` and ``cu_seqlens``, in order."""
     return tuple(inspect.signature(model.forward).parameters)[2:]
 
 
@@ -65,7 +65,7 @@ def _seen(cu_seqlens: Int32Array, generator: np.random.Generator) -> Int32Array:
 
 
 def _counted(name: str) -> Callable[[Int32Array, np.random.Generator], Int32Array]:
-    """As if a third of every sequence were a prompt."""
+    """Make an input that counts all but a prompt of a third of every sequence."""
     return lambda cu_seqlens, generator: counted_tokens(
         cu_seqlens, int(cu_seqlens[-1]), np.diff(cu_seqlens) // 3
     )[name]

@@ -1,6 +1,6 @@
-"""The graph for engines that take no plugin: attention in standard operators that they fuse.
+"""The graph for engines without plugins: attention in standard operators that they fuse.
 
-Global layers see each sequence as a group, padded to the longest; windowed layers see blocks of
+Global layers attend to each sequence as a group, padded to the longest; windowed layers see blocks of
 packed tokens, so that only they pay for padding, and only in attention. What the packer knows comes
 in as inputs instead of being derived from ``cu_seqlens``, which would take data-dependent shapes.
 """
@@ -21,14 +21,14 @@ from mbert.runtime.profiles import round_up
 
 from .operators import DOMAIN, function_body, padded_functions
 
-# Of the standard operators in the bodies: the first with Attention.
+# The first opset with Attention.
 OPSET = 23
 _DOMAIN = "mbert.padded"
 _LEAST_BLOCK = 64
 
 
 def tokens_multiple(windows: Sequence[int]) -> int:
-    """What the number of tokens must be a multiple of, for layers with these windows (-1: global).
+    """Return the divisor of the number of tokens for layers with these windows (-1: global).
 
     A block is at least as wide as its layer's window.
     """
@@ -47,7 +47,7 @@ def to_padded(model: ir.Model) -> None:
     [groups, 1, 1, length] (docs/engines.md).
 
     Raises:
-        ExportError: a pooling that takes a loop.
+        ExportError: the model pools by max, which needs a loop.
     """
     graph = model.graph
     inputs = {
@@ -85,7 +85,7 @@ def to_padded(model: ir.Model) -> None:
 
 
 class _Writer:
-    """Writes the calls that stand for one operator; what layers share is written once."""
+    """Writes the calls that replace one operator; calls that layers share are written once."""
 
     def __init__(self, graph: ir.Graph, inputs: dict[str, ir.Value]) -> None:
         self._graph = graph
@@ -95,7 +95,7 @@ class _Writer:
         self._masks: dict[int, Sequence[ir.Value]] = {}
 
     def replace(self, node: ir.Node) -> None:
-        """Put padded or block attention in the place of a VarlenAttention node."""
+        """Replace a VarlenAttention node by padded or block attention."""
         qkv, _, rope = node.inputs
         assert qkv is not None
         assert rope is not None

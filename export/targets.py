@@ -15,7 +15,7 @@ from mbert.errors import ExportError
 
 @dataclass(frozen=True)
 class Figures:
-    """What a card can do at the most.
+    """Peak figures of a card, from its data sheet.
 
     Attributes:
         memory_gb: size of the card's memory, 10^9 bytes.
@@ -36,7 +36,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Target:
-    """A GPU by name; ``figures`` is None where only the compute capability is known (sm_XX)."""
+    """A GPU by name; ``figures`` is None for ``sm_XX``, a bare compute capability."""
 
     name: str
     compute_capability: str  # "8.9"
@@ -45,12 +45,12 @@ class Target:
 
     @property
     def sm(self) -> int:
-        """The compute capability as compilers write it: 89 for 8.9."""
+        """Return the compute capability as compilers write it: 89 for 8.9."""
         return int(self.compute_capability.replace(".", ""))
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether its tensor cores take bfloat16: from 8.0 on."""
+        """Return whether its tensor cores take bfloat16, as those of 8.0 and newer do."""
         return self.sm >= 80
 
 
@@ -88,13 +88,13 @@ _ALL = (
 )
 TARGETS = {target.name: target for target in _ALL}
 
-# What the kernels are compiled for begins here (m16n8k8 of sm_75).
+# The oldest GPUs that the kernels are compiled for; they need m16n8k8 of sm_75.
 LEAST_SM = 75
 _SM = re.compile(r"sm_?(\d{2,3})")
 
 
 def target_of_card(name: str) -> Target | None:
-    """The target that a card is, by the name that its driver gives it; None for any other card.
+    """Return the target of a card by the driver's name for it; None for an unknown card.
 
     "NVIDIA A100-SXM4-80GB" is a100, "NVIDIA L40S" is l40s.
     """

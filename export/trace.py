@@ -1,4 +1,4 @@
-"""PyTorch module to ONNX model: packed inputs, custom operators, their function bodies."""
+"""Trace a PyTorch module to an ONNX model with packed inputs and custom operators."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _DTYPE_NAMES = {
     ir.DataType.BOOL: "bool",
 }
 
-# Names that are integers in ONNX, by attribute.
+# Attributes that are names in PyTorch and integers in ONNX.
 _CODES = {"mode": POOLING_MODES, "activation": ACTIVATION_CODES}
 
 
 def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     """Trace ``model`` with packed inputs whose sizes are symbols.
 
-    Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and what else the
-    model takes (docs/bundle.md). The weights are referenced, not copied. mbert's operators are in
-    the graph by name only; see :func:`attach_functions`.
+    Inputs: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and the model's
+    extra inputs (docs/bundle.md). The weights are referenced, not copied. The graph contains
+    mbert's operators without function bodies; see :func:`attach_functions`.
     """
     register_schemas()
     outputs = TASKS[task].outputs
-    # Of sizes that are all different, and ids that every vocabulary has.
+    # All sizes differ, and every vocabulary has the ids.
     batch = make_batch(model, (3, 4), 2, np.random.default_rng(0))
     example = {name: torch.from_numpy(array) for name, array in batch.items()}
     sizes: dict[str, Any] = {size: Dim(size) for size in SYMBOLS.values() if size.isidentifier()}
@@ -75,10 +75,10 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
         assert output.shape is not None
         output.shape[0] = rows
     traced.opset_imports[DOMAIN] = OPERATOR_VERSION
-    # The exporter notes source files and lines on every node: of no use to anyone who runs it.
+    # The exporter notes source files and lines on every node, which nobody needs to run it.
     for node in traced.graph:
         node.metadata_props.clear()
-        # It names values by their operators, and checks no output's name against them.
+        # The exporter names values after operators; a name may collide with an output's.
         for value in node.outputs:
             if value.name in outputs and not value.is_graph_output():
                 value.name = f"{value.name}_inside"
@@ -90,20 +90,20 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
 
 
 def attach_functions(model: ir.Model) -> None:
-    """Give ``model`` the bodies of mbert's operators, for runtimes that have no kernel."""
+    """Attach function bodies of mbert's operators, for runtimes without kernels."""
     for body in function_bodies(operators_used(model), model.opset_imports[""]):
         function = ir.from_proto(body)
         model.functions[function.identifier()] = function
 
 
 def operators_used(model: ir.Model) -> dict[str, int]:
-    """Name and version of each mbert operator in the graph."""
+    """Return name and version of each mbert operator in the graph."""
     names = {node.op_type for node in model.graph if node.domain == DOMAIN}
     return dict.fromkeys(sorted(names), OPERATOR_VERSION)
 
 
 def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
-    """Describe the graph's inputs or outputs for the manifest."""
+    """Return the manifest's description of the graph's inputs or outputs."""
     specs = []
     for value in values:
         assert value.name is not None
@@ -115,7 +115,7 @@ def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
 
 
 def _translations() -> dict[Any, Any]:
-    """How each PyTorch operator is written as the node of mbert's domain that has its name."""
+    """Map each PyTorch operator to a function that writes the ONNX node of the same name."""
     domain = onnxscript.values.Opset(DOMAIN, OPERATOR_VERSION)
     found = {}
     for name in OPERATORS:
@@ -126,7 +126,7 @@ def _translations() -> dict[Any, Any]:
 
 
 def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
-    """Tensors become the node's inputs, everything else its attributes, names their codes."""
+    """Make tensors the node's inputs and other arguments its attributes, names as their codes."""
     types = {argument.name: argument.type for argument in operator._schema.arguments}
     tensors = [name for name, its_type in types.items() if isinstance(its_type, torch.TensorType)]
     anywhere = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -138,7 +138,7 @@ def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
         codes = {name: _CODES[name][values[name]] for name in values.keys() & _CODES.keys()}
         return node(*inputs, **{**values, **codes})
 
-    # The exporter asks the annotations what is an attribute.
+    # The exporter takes arguments annotated as int, float or str for attributes.
     attributes = {"int": int, "float": float, "str": str}
     translated.__signature__ = signature  # type: ignore[attr-defined]
     translated.__annotations__ = {
@@ -149,7 +149,7 @@ def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter says about packages that mbert does not use."""
+    """Silence the exporter's warnings about packages that mbert does not use."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

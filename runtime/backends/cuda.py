@@ -1,4 +1,4 @@
-"""The CUDA runtime, through NVIDIA's own bindings: devices, memory, one stream, captured graphs."""
+"""The CUDA runtime through NVIDIA's bindings: devices, memory, streams and captured graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("mbert")
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU, as CUDA numbers them (``CUDA_VISIBLE_DEVICES`` hides some)."""
+    """A GPU, in CUDA's numbering (``CUDA_VISIBLE_DEVICES`` hides some)."""
 
     index: int
     name: str
@@ -31,10 +31,10 @@ class Device:
 
 
 def parse_device(device: str | None) -> int:
-    """Index of the device that a caller named: None or "cuda" the first, "cuda:1" the second.
+    """Return the index of a named device: 0 for None and "cuda", 1 for "cuda:1".
 
     Raises:
-        BackendError: not the name of a GPU.
+        BackendError: ``device`` names no GPU.
     """
     match = re.fullmatch(r"cuda(?::(\d{1,4}))?", "cuda" if device is None else device)
     if match is None:
@@ -43,10 +43,10 @@ def parse_device(device: str | None) -> int:
 
 
 def devices() -> list[Device]:
-    """All GPUs of this machine, at least one.
+    """Return all GPUs of this machine, at least one.
 
     Raises:
-        BackendError: no driver, no GPU, or no bindings to ask with.
+        BackendError: driver, GPU or bindings are missing.
     """
     try:
         ctypes.CDLL(_DRIVER)
@@ -62,7 +62,7 @@ def devices() -> list[Device]:
 
 
 def local_devices() -> tuple[Device, ...]:
-    """All GPUs of this machine; empty where there is none that can be used."""
+    """Return all usable GPUs of this machine; it may have none."""
     try:
         return tuple(devices())
     except BackendError:
@@ -70,10 +70,10 @@ def local_devices() -> tuple[Device, ...]:
 
 
 def find(index: int) -> Device:
-    """The device of an index.
+    """Return the device of an index.
 
     Raises:
-        BackendError: see :func:`devices`; or there is no such device.
+        BackendError: as :func:`devices`, or no device has this index.
     """
     found = devices()
     if index >= len(found):
@@ -95,9 +95,9 @@ def select(index: int) -> Device:
 
 
 class Stream:
-    """A stream on one device, the memory that goes with it, and graphs captured from it.
+    """A stream on one device, with its memory and its captured graphs.
 
-    Not thread-safe; :meth:`close` frees everything, in the reverse order of its making.
+    Not thread-safe. :meth:`close` frees everything, last in, first out.
     """
 
     def __init__(self, device: int) -> None:
@@ -120,14 +120,14 @@ class Stream:
         self._owned.close()
 
     def make_current(self) -> None:
-        """Make the device this thread's own: CUDA keeps one for each thread."""
+        """Make the device the current one of this thread."""
         self._call("cudaSetDevice", self.device.index)
 
     def allocate(self, size: int) -> int:
-        """Address of ``size`` bytes on the device.
+        """Allocate ``size`` bytes on the device and return their address.
 
         Raises:
-            BackendError: the device has not that much.
+            BackendError: the device has too little free memory.
         """
         try:
             address = int(self._call("cudaMalloc", max(size, 1)))
@@ -142,7 +142,7 @@ class Stream:
         return address
 
     def allocate_host(self, size: int) -> NDArray[np.uint8]:
-        """``size`` bytes of the host's memory that the device copies from and to directly."""
+        """Allocate ``size`` bytes of page-locked host memory."""
         address = int(self._call("cudaHostAlloc", max(size, 1), 0))
         self._owned.callback(self._runtime.cudaFreeHost, address)
         return np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(address))
@@ -158,12 +158,12 @@ class Stream:
         self._call("cudaMemcpyAsync", host.ctypes.data, device, host.nbytes, kind, self.handle)
 
     def synchronize(self) -> None:
-        """Wait for everything so far; errors of what ran appear here."""
+        """Wait for all enqueued work; its errors appear here."""
         self._call("cudaStreamSynchronize", self.handle)
 
     def capture(self, issue: Callable[[], None]) -> Any | None:
-        """Record what ``issue`` puts into the stream as a graph; None where that cannot be."""
-        # Thread-local: what other threads do on other streams does not end the capture.
+        """Record the work that ``issue`` enqueues as a graph; None if it cannot be captured."""
+        # Thread-local: calls of other threads do not end the capture.
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         graph = None
         try:
@@ -171,14 +171,14 @@ class Stream:
             try:
                 issue()
             finally:
-                # Whatever happened: nothing else takes the stream out of its capture.
+                # On errors too: nothing else takes the stream out of its capture.
                 ended = self._runtime.cudaStreamEndCapture(self.handle)
                 graph = ended[1]
             _checked(self._runtime, ended, "cudaStreamEndCapture")
             return self._call("cudaGraphInstantiate", graph, 0)
         except BackendError as error:
             _log.debug("no CUDA graph: %s", error)
-            self._runtime.cudaGetLastError()  # forget it: the stream itself is as it was
+            self._runtime.cudaGetLastError()  # clears the error; the stream is usable
             return None
         finally:
             if graph is not None and int(graph):
@@ -199,7 +199,7 @@ class Stream:
 def _runtime() -> Any:
     try:
         return importlib.import_module("cuda.bindings.runtime")
-    except Exception as error:  # whatever its shared libraries raise
+    except Exception as error:  # its shared libraries raise various types
         raise BackendError(
             f"NVIDIA's CUDA bindings cannot be loaded ({error}). Install them with `pip install "
             "cuda-bindings`, of the CUDA version that the driver has (docs/platforms.md)."
@@ -220,7 +220,7 @@ def _device(runtime: Any, index: int) -> Device:
 
 
 def _checked(runtime: Any, returned: tuple[Any, ...], what: str) -> Any:
-    """The values of a call, which come after its status: None, one, or a tuple of several."""
+    """Check a call's status and return its values: None, one, or a tuple of several."""
     error, *values = returned
     if error != runtime.cudaError_t.cudaSuccess:
         raise BackendError(f"CUDA failed: {what}: {_named(runtime, error)}.")
@@ -233,7 +233,7 @@ def _named(runtime: Any, error: Any) -> str:
 
 
 def _driver_hint(runtime: Any) -> str:
-    """What the driver can do, against what these bindings want."""
+    """Say whether the driver is older than the bindings need."""
     _, driver = runtime.cudaDriverGetVersion()
     _, wanted = runtime.cudaRuntimeGetVersion()
     if not driver or driver // 1000 >= wanted // 1000:

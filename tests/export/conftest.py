@@ -1,4 +1,4 @@
-"""Checkpoints, and one bundle of each task, made once; do not change them, copy them."""
+"""Shared checkpoints and bundles; tests copy them and never change them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundles(
     checkpoint: Path, classifier: Path, reader: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """One bundle for each kind of signature; do not change them, copy them."""
+    """One bundle for each kind of signature, shared."""
     folder = tmp_path_factory.mktemp("bundles")
     for task, source in {
         "feature-extraction": checkpoint,
@@ -74,7 +74,7 @@ def bundles(
 
 @pytest.fixture
 def old_bundle(bundles: dict[str, Path], tmp_path: Path) -> Path:
-    """A bundle that an export finds in its place, alone in its folder."""
+    """An older bundle at the destination of an export, alone in its folder."""
     folder = tmp_path / "out"
     folder.mkdir()
     return Path(shutil.copytree(bundles["feature-extraction"], folder / "bundle"))
@@ -82,7 +82,7 @@ def old_bundle(bundles: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def traced(checkpoint: Path) -> Callable[[torch.nn.Module, str, int], ir.Model]:
-    """A tracer that traces once, for tests of what comes after it."""
+    """A tracer that returns one traced model, for tests of the later steps."""
     model = load_model(open_checkpoint(checkpoint), "fill-mask")
     once = trace(model, "fill-mask")
     return lambda model, task, opset: once
@@ -100,5 +100,5 @@ def quick(
     small_batch: None,
     traced: Callable[[torch.nn.Module, str, int], ir.Model],
 ) -> None:
-    """Make exports of ``checkpoint`` for fill-mask quick: nothing is traced again."""
+    """Make fill-mask exports of ``checkpoint`` quick: nothing is traced again."""
     monkeypatch.setattr(graph_module, "trace", traced)

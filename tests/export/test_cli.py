@@ -21,7 +21,7 @@ from support.exports import STEPS, listed
 def command(
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Run mbert-export in this process; give its exit status and what it printed."""
+    """Run mbert-export in this process; return exit status, standard output and error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""What an export writes, what may be in its way, and what it refuses to write."""
+"""Contents of a bundle, obstacles at the destination, and exports that are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ operators_module: Any = importlib.import_module("mbert.export.operators")
 TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
 
 
-# ---- what an export writes
+# ---- contents
 
 
 def test_the_default_task_is_the_checkpoints_own(
@@ -254,7 +254,7 @@ def test_two_exports_write_the_same_model(
         assert file_sha256(tmp_path / "bundle" / name) == file_sha256(bundles["fill-mask"] / name)
 
 
-# ---- what is in the way
+# ---- the destination
 
 
 def test_an_existing_bundle_stays_without_force(checkpoint: Path, old_bundle: Path) -> None:
@@ -380,7 +380,7 @@ def test_a_wrong_trace_is_found(
 def test_a_wrong_function_is_found(
     checkpoint: Path, tmp_path: Path, small_batch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernels are right; only who runs without them would see it."""
+    """The kernels are right; only a run without them shows the fault."""
     right = operators_module.function_body
 
     def wrong(operator: str, opset: int) -> onnx.FunctionProto:

@@ -231,7 +231,7 @@ def test_the_handlers_of_the_process_stay(checkpoint: Path, tmp_path: Path, quic
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
-# ---- what is not ours to replace
+# ---- folders that are no bundles
 
 
 def test_force_replaces_no_folder_that_only_has_a_manifest(

@@ -1,4 +1,4 @@
-"""Fused layers: the same function, what is left of ONNX's own operators, and bfloat16 weights."""
+"""Fused layers: same results, remaining ONNX operators, and bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _node_types(bundle: Path) -> list[str]:
 
 
 def _large_types(bundle: Path) -> set[ir.DataType]:
-    """Of everything that has two dimensions or more, but for the rotary tables."""
+    """Types of weights with two dimensions or more, without the rotary tables."""
     found = set()
     for name, value in ir.load(bundle / "model.onnx").graph.initializers.items():
         assert value.shape is not None
@@ -106,7 +106,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_large_weight_is_of_bfloat16(rounded: tuple[Path, Path]) -> None:
     _, bundle = rounded
     assert _node_types(bundle).count("Linear") == 2  # the decoder as well
-    # What is left is the prediction head's own layer.
+    # Only the prediction head's dense layer stays float32.
     graph = ir.load(bundle / "model.onnx").graph
     large = [v for v in graph.initializers.values() if v.shape is not None and len(v.shape) > 1]
     in_float = [v.name for v in large if v.dtype == ir.DataType.FLOAT and "rope" not in str(v.name)]

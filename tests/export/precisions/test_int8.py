@@ -1,4 +1,4 @@
-"""int8 exports: accuracy, large channels, and what is refused."""
+"""int8 exports: accuracy, large channels, and refusals."""
 
 from __future__ import annotations
 
@@ -129,14 +129,14 @@ def test_another_calibration_text(checkpoint: Path, tmp_path: Path) -> None:
 def test_smoothing_changes_nothing_but_rounding(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without rounding, what is divided in one place is multiplied in another."""
+    """Without rounding, divisions and multiplications cancel."""
 
-    def as_it_is(weight: torch.Tensor, bias: torch.Tensor | None) -> QuantizedWeight:
+    def unrounded(weight: torch.Tensor, bias: torch.Tensor | None) -> QuantizedWeight:
         ones, zeros = torch.ones(weight.shape[0]), torch.zeros(weight.shape[0])
         return QuantizedWeight(weight, ones, zeros if bias is None else bias)
 
     taken: list[Any] = []
-    monkeypatch.setattr(int8_module, "quantize_weight", as_it_is)
+    monkeypatch.setattr(int8_module, "quantize_weight", unrounded)
     monkeypatch.setattr(int8_module, "_STRENGTHS", (0.6,))
     monkeypatch.setattr(int8_module, "quantized_linear", lambda weight: weight)
     monkeypatch.setattr(int8_module, "FusedLayer", lambda *parts: taken.extend(parts))

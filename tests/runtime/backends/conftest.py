@@ -22,7 +22,7 @@ from support.gpu_bundles import fake_library
 
 @pytest.fixture(autouse=True)
 def _own_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines of one test are not those of the next."""
+    """Give each test its own engine cache."""
     monkeypatch.setenv("MBERT_CACHE", str(tmp_path / "cache"))
 
 

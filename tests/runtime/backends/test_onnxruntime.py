@@ -1,4 +1,4 @@
-"""Bundles for a GPU that ONNX Runtime is to run: it never runs them on the CPU instead.
+"""Bundles for ONNX Runtime on a GPU never run on the CPU instead.
 
 The ONNX Runtime of the tests is the one for CPUs; what it would do on a GPU is not tested here.
 """
@@ -42,7 +42,7 @@ def test_a_missing_library_of_operators(
 
 
 def test_a_provider_that_does_not_start(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime goes on without it, on the CPU: that has to be noticed."""
+    """ONNX Runtime falls back to the CPU, which must raise."""
 
     class Session:
         asked: list[object]

@@ -1,4 +1,4 @@
-"""Where tensors lie, and what is kept of them."""
+"""The layout of tensors in buffers, conversion to float32, and the LRU cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building engines with the real TensorRT-RTX, which needs no GPU, in a process of their own."""
+"""Build engines with the real TensorRT-RTX, which needs no GPU, in a child process."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def build(
     return TENSORRT_RTX.build(model, path, engine, progress)
 
 
-# ---- what is built
+# ---- engines
 
 
 @pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "8.9", "12.0"])
@@ -141,7 +141,7 @@ def test_warnings_reach_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert "tensorrt_rtx: Unused Input: nothing" in caplog.text
 
 
-# ---- what cannot be built
+# ---- refusals
 
 
 def refused(model: Path, message: str, **named: Any) -> None:
@@ -172,7 +172,7 @@ def test_a_model_that_was_cut_short(graph: Path) -> None:
 
 
 def test_an_operator_of_mberts_own(tmp_path: Path) -> None:
-    """The real parser ends the process over it."""
+    """The real parser would abort the process."""
     node = helper.make_node("VarlenPooling", ["x"], ["y"], domain="mbert", mode=0)
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT16, ["tokens", 8]) for n in "xy")
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid("mbert", 1)]
@@ -222,7 +222,7 @@ def test_a_folder_that_cannot_be_written(graph: Path, tmp_path: Path) -> None:
         build(graph, folder / "a.engine")
 
 
-# ---- how a builder's process can die
+# ---- crashes of the child
 
 DEATHS = {
     "SIGSEGV": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",

@@ -1,4 +1,4 @@
-"""Engines in the user's cache: between processes, and where there is no cache."""
+"""The engine cache: several processes, and no cache folder."""
 
 from __future__ import annotations
 

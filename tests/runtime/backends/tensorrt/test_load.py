@@ -1,4 +1,4 @@
-"""Loading a bundle for a GPU: every way in which the machine can be the wrong one."""
+"""Load a bundle for a GPU on machines with the wrong GPU, library or driver."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_an_engine_outside_of_the_bundle(
         mbert.load(bundle)
 
 
-# ---- what is imported
+# ---- imports
 
 
 def test_a_cpu_bundle_needs_nothing_of_the_gpus(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Running an engine: what goes in and out, and what is kept, captured and freed."""
+"""Run an engine: inputs and outputs, CUDA graphs, memory and failures."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ids_of(lengths: Sequence[int], seed: int = 0) -> list[NDArray[np.int32]]:
     return [generator.integers(0, 8, length, dtype=np.int32) for length in lengths]
 
 
-# ---- what goes in and comes out
+# ---- inputs and outputs
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -147,7 +147,7 @@ def test_what_cannot_be_captured_still_runs(load: Callable[..., Machine], functi
     for seed in range(4):
         sequences = ids_of((100, 27), seed)
         np.testing.assert_array_equal(machine.run(sequences), machine.wanted(sequences))
-    # It is tried once, not at every call.
+    # Capture is tried once, not at every call.
     assert (machine.library.contexts, machine.cuda.captures, machine.cuda.launches) == (1, 1, 0)
     assert machine.cuda.held == before
 
@@ -207,7 +207,7 @@ def test_closing_frees_everything(load: Callable[..., Machine]) -> None:
 
 
 def test_a_session_that_was_closed_elsewhere_says_so(load: Callable[..., Machine]) -> None:
-    """One thread has the session in hand while another closes the model."""
+    """One thread runs while another closes the model."""
     machine = load()
     session = machine.model._runner._session
     assert session is not None

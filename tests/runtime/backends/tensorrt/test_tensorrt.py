@@ -1,4 +1,4 @@
-"""Building with TensorRT, on doubles of the library and of the GPUs that it builds on."""
+"""Build with TensorRT, on doubles of the library and of GPUs."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_report_comes_from_the_loaded_engine(
 def test_layers_of_the_log_are_not_counted(
     library: FakeBuilderLibrary, request_: BuildRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its log has lines like those of TensorRT-RTX, of another meaning."""
+    """TensorRT logs similar lines with another meaning."""
     parse = library.OnnxParser
 
     def talkative(network: Any, logger: Any) -> Any:
