@@ -1,8 +1,8 @@
 """The graph for engines without plugins: attention in standard operators that they fuse.
 
-Global layers attend to each sequence as a group, padded to the longest; windowed layers see blocks of
-packed tokens, so that only they pay for padding, and only in attention. What the packer knows comes
-in as inputs instead of being derived from ``cu_seqlens``, which would take data-dependent shapes.
+Global layers attend to each sequence as a group, padded to the longest of the call. Windowed layers
+attend to blocks of packed tokens. So padding costs time in global attention only. The packer passes
+indices and masks as inputs: deriving them from ``cu_seqlens`` needs data-dependent shapes.
 """
 
 from __future__ import annotations
