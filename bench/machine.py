@@ -8,32 +8,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mbert.plugins import supported_isas
 from mbert.runtime.cores import usable_cores
 
 # Below this nothing else of note runs.
 QUIET_LOAD = 0.5
-
-_INSTRUCTIONS = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimddp",
-    "i8mm",
-    "bf16",
-    "sve",
-)
 
 
 @dataclass(frozen=True)
 class Machine:
     """The machine and how busy it was before anything was measured.
 
-    ``instructions`` has those that decide how fast it multiplies, by Linux's names; ``load`` is the
-    number of runnable tasks, averaged over the last minute.
+    ``instructions`` are the instruction sets that mbert's kernels can use, from slow to fast;
+    ``load`` is the number of runnable tasks, averaged over the last minute.
     """
 
     processor: str
@@ -52,11 +39,10 @@ class Machine:
 
 def this_machine() -> Machine:
     """Describe the machine; ``cores`` are those that this process may use."""
-    # ARM's /proc/cpuinfo has no model name, and "Features" in place of "flags".
-    has = _cpuinfo("flags|Features").split()
     return Machine(
+        # On ARM, /proc/cpuinfo has no model name.
         processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
-        instructions=tuple(name for name in _INSTRUCTIONS if name in has),
+        instructions=supported_isas(),
         cores=usable_cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -71,5 +57,5 @@ def _cpuinfo(field: str) -> str:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    found = re.search(rf"^(?:{field})\s*:\s*(.+)$", info, re.MULTILINE)
+    found = re.search(rf"^{field}\s*:\s*(.+)$", info, re.MULTILINE)
     return found[1].strip() if found else ""

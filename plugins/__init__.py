@@ -1,7 +1,8 @@
-"""The operators outside Python: where their compiled libraries are."""
+"""The compiled operator libraries: their paths, their version, and what they support."""
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import re
@@ -14,6 +15,7 @@ __all__ = [
     "library_version",
     "onnxruntime_cuda_library",
     "onnxruntime_library",
+    "supported_isas",
     "tensorrt_library",
 ]
 
@@ -28,51 +30,69 @@ _INSTALL_CUDA = (
 
 
 def onnxruntime_library() -> Path:
-    """The operators for ONNX Runtime on CPUs, for ``SessionOptions.register_custom_ops_library``.
+    """Return the library for ``SessionOptions.register_custom_ops_library``: the CPU operators.
 
-    It is part of the installed package; the environment variable ``MBERT_ONNXRUNTIME_LIBRARY``
-    names another one.
+    The installed package contains it; the environment variable ``MBERT_ONNXRUNTIME_LIBRARY``
+    overrides it.
 
     Raises:
-        BackendError: there is no such file, or it is of another version of mbert.
+        BackendError: The file is missing, or belongs to another version of mbert.
     """
     return _library("libmbert_onnxruntime.so", "MBERT_ONNXRUNTIME_LIBRARY", _INSTALL)
 
 
 def onnxruntime_cuda_library() -> Path:
-    """The operators for ONNX Runtime on CPUs and on CUDA.
+    """Return ONNX Runtime's library with the CPU and the CUDA operators.
 
-    To be registered in place of `onnxruntime_library`: a session takes one of them. Part of a
-    package that was built with CUDA; ``MBERT_ONNXRUNTIME_CUDA_LIBRARY`` names another one.
+    Register it instead of `onnxruntime_library`: a session takes one of the two. A package that was
+    built with CUDA contains it; ``MBERT_ONNXRUNTIME_CUDA_LIBRARY`` overrides it.
 
     Raises:
-        BackendError: as `onnxruntime_library`.
+        BackendError: As for `onnxruntime_library`.
     """
     return _library("libmbert_onnxruntime_cuda.so", "MBERT_ONNXRUNTIME_CUDA_LIBRARY", _INSTALL_CUDA)
 
 
 def tensorrt_library() -> Path:
-    """The operators as TensorRT plugins, for ``IPluginRegistry.load_library``.
+    """Return the library for ``IPluginRegistry.load_library``: the TensorRT plugins.
 
-    Part of a package that was built with CUDA; ``MBERT_TENSORRT_LIBRARY`` names another one.
+    A package that was built with CUDA contains it; ``MBERT_TENSORRT_LIBRARY`` overrides it.
 
     Raises:
-        BackendError: as `onnxruntime_library`.
+        BackendError: As for `onnxruntime_library`.
     """
-    return _library("libmbert_trt.so", "MBERT_TENSORRT_LIBRARY", _INSTALL_CUDA)
+    return _library("libmbert_tensorrt.so", "MBERT_TENSORRT_LIBRARY", _INSTALL_CUDA)
+
+
+def supported_isas() -> tuple[str, ...]:
+    """Return the instruction sets that the CPU kernels can use here, from slow to fast.
+
+    The names are values of the environment variable ``MBERT_ISA``; the last one is the default.
+    Loads `onnxruntime_library`, which needs neither ONNX Runtime nor its libraries.
+
+    Raises:
+        BackendError: As for `onnxruntime_library`, or the library cannot be loaded.
+    """
+    path = onnxruntime_library()
+    try:
+        query = ctypes.CDLL(str(path)).mbert_supported_isas
+    except (OSError, AttributeError) as error:
+        raise BackendError(f"The operator library {path} is not usable: {error}.") from error
+    query.restype = ctypes.c_char_p
+    return tuple(query().decode().split())
 
 
 def library_version(path: Path) -> str | None:
-    """The version of mbert that an operator library was built from, without loading it.
+    """Return the version of mbert that a library was built from, without loading the library.
 
     Returns:
-        None for a file that bears no mark of mbert's.
+        None for a file without a version mark.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             mark = re.search(rb"@\(#\)mbert ([0-9A-Za-z.+!-]+)\0", content)
@@ -96,7 +116,7 @@ def _library(name: str, variable: str, install: str) -> Path:
                 "of it."
             )
     version = library_version(path)
-    # Without a mark it is left to whoever loads it: that fails, or the builder knows better.
+    # A file without a mark passes: loading it fails, or the user built it on purpose.
     if version not in (None, __version__):
         raise BackendError(
             f"The operator library {path} is of mbert {version}, but this is mbert {__version__}. "

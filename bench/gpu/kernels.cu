@@ -7,7 +7,7 @@
 #include <string>
 #include <tuple>
 
-#include "cuda/hardware/ptx.cuh"
+#include "cuda/arch/ptx.cuh"
 #include "cuda/launch.h"
 #include "cuda/pooling.h"
 #include "cuda/varlen_attention.h"

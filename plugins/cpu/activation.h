@@ -1,6 +1,6 @@
 // The activation functions of ModernBERT's configs on vectors of floats.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_ACTIVATION_H_
 #define MBERT_PLUGINS_CPU_ACTIVATION_H_
 

@@ -1,7 +1,7 @@
 // How one instruction set multiplies bfloat16 by bfloat16 and adds up in float32: two inputs of 16
 // columns a step. Where there is no instruction for it, both factors are widened.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_BFLOAT16_DOT_H_
 #define MBERT_PLUGINS_CPU_BFLOAT16_DOT_H_
 
@@ -27,19 +27,19 @@ struct BFloat16Dot {
 
   static constexpr WeightType kType = WeightType::kBFloat16;
   using Weight = BFloat16;
-  using Activation = BFloat16;
+  using Input = BFloat16;
   using Sum = float;
   using Acc = __m512;
   static constexpr int kParts = 1, kRows = 8, kVectors = 2;
 
-  [[gnu::always_inline]] static void round(typename Simd<kLanes>::Float x, Activation* to) {
+  [[gnu::always_inline]] static void round(typename Simd<kLanes>::Float x, Input* to) {
     Simd<kLanes>::store(to, x);
   }
   [[gnu::always_inline]] static Acc zero() { return _mm512_setzero_ps(); }
   [[gnu::always_inline]] static __m512bh weights(const Weight* from, int /*part*/) {
     return read<__m512bh>(from);
   }
-  [[gnu::always_inline]] static __m512bh activations(const Activation* from) {
+  [[gnu::always_inline]] static __m512bh inputs(const Input* from) {
     return bit_cast<__m512bh>(_mm512_set1_epi32(read<std::int32_t>(from)));
   }
   [[gnu::always_inline]] static Acc multiply_add(Acc acc, __m512bh w, __m512bh a) {
@@ -58,7 +58,7 @@ struct BFloat16Dot : FloatSums<kLanes> {
   using Float = typename V::Float;
   using Int = typename V::Int;
 
-  // Of the two inputs.
+  // The weights, and the values, of two consecutive inputs.
   struct Weights {
     Float first, second;
   };
@@ -68,7 +68,7 @@ struct BFloat16Dot : FloatSums<kLanes> {
 
   static constexpr WeightType kType = WeightType::kBFloat16;
   using Weight = BFloat16;
-  using Activation = float;
+  using Input = float;
 #if defined(__AVX512F__)
   static constexpr int kRows = 8, kVectors = 2;
 #elif defined(__aarch64__)
@@ -77,16 +77,14 @@ struct BFloat16Dot : FloatSums<kLanes> {
   static constexpr int kRows = 4, kVectors = 2;
 #endif
 
-  [[gnu::always_inline]] static void round(Float x, Activation* to) {
+  [[gnu::always_inline]] static void round(Float x, Input* to) {
     V::store(to, bit_cast<Float>(float_to_bfloat16<Int, Float>(x) << 16));
   }
   [[gnu::always_inline]] static Weights weights(const Weight* from, int part) {
     const Int both = read<Int>(from + 2 * part * kLanes);
     return {bit_cast<Float>(both << 16), bit_cast<Float>(both & static_cast<int>(0xffff0000U))};
   }
-  [[gnu::always_inline]] static Inputs activations(const Activation* from) {
-    return {from[0], from[1]};
-  }
+  [[gnu::always_inline]] static Inputs inputs(const Input* from) { return {from[0], from[1]}; }
   [[gnu::always_inline]] static Float multiply_add(Float acc, Weights w, Inputs a) {
     return acc + w.first * a.first + w.second * a.second;
   }

@@ -1,6 +1,6 @@
 // How one instruction set multiplies floats: one input of 16 columns a step.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_FLOAT_DOT_H_
 #define MBERT_PLUGINS_CPU_FLOAT_DOT_H_
 
@@ -29,7 +29,7 @@ struct FloatDot : FloatSums<kLanes> {
 
   static constexpr WeightType kType = WeightType::kFloat32;
   using Weight = float;
-  using Activation = float;
+  using Input = float;
 #if defined(__AVX512F__)
   static constexpr int kRows = 8, kVectors = 2;
 #elif defined(__AVX2__)
@@ -43,7 +43,7 @@ struct FloatDot : FloatSums<kLanes> {
   [[gnu::always_inline]] static Float weights(const Weight* from, int part) {
     return Simd<kLanes>::load(from + part * kLanes);
   }
-  [[gnu::always_inline]] static float activations(const Activation* from) { return *from; }
+  [[gnu::always_inline]] static float inputs(const Input* from) { return *from; }
   [[gnu::always_inline]] static Float multiply_add(Float acc, Float w, float a) {
     return acc + w * a;
   }

@@ -1,4 +1,4 @@
-// Which instruction set the kernels use, chosen at run time.
+// The instruction sets of the kernels (isa_list.h), and the choice of one at run time.
 #ifndef MBERT_PLUGINS_CPU_ISA_H_
 #define MBERT_PLUGINS_CPU_ISA_H_
 
@@ -7,28 +7,19 @@
 
 namespace mbert::cpu {
 
-// From slow to fast. kScalar is what every processor of the architecture has (on x86-64: SSE2), and
-// kAmxEmulated is for tests: kAmx's kernels of linear layers, on emulated tiles.
+// Those of this build, in the order of isa_list.h: from slow to fast.
 enum class Isa {
-  kAmxEmulated,
-  kScalar,
-  kAvx2,
-  kAvxVnni,
-  kAvx512,
-  kAvx512Vnni,
-  kAvx512Bf16,
-  kAmx,
-  kNeon,
-  kNeonDot
+#define MBERT_ISA(name, enumerator, ...) enumerator,
+#include "isa_list.h"
 };
 
 const char* isa_name(Isa isa);
 
-// The ones that this build has and this processor can run, from slow to fast.
+// Returns the instruction sets of this build that this processor can run, from slow to fast.
 std::vector<Isa> supported_isas();
 
-// Sets *isa to the one named in the environment variable MBERT_ISA, or else to the fastest
-// supported. Returns an empty string, or else what is wrong with the name.
+// Sets *isa to the one that the environment variable MBERT_ISA names; if it is unset or empty, to
+// the fastest that is supported. Returns an empty string, or else an error message.
 std::string choose_isa(Isa* isa);
 
 }  // namespace mbert::cpu

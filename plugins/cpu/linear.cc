@@ -5,6 +5,14 @@
 #include "linear_task.h"
 
 namespace mbert::cpu {
+
+// The kernels of each instruction set: linear_isa.cc.
+#define MBERT_ISA(name, ...)        \
+  namespace name {                  \
+  extern const LinearTable kLinear; \
+  }
+#include "isa_list.h"
+
 namespace {
 
 // Sums of 127 * 255 and the correction for the weights' zero stay within 32 bits.
@@ -19,33 +27,11 @@ constexpr std::int64_t kPairs = 4;
 constexpr std::int64_t kPairsOfFewRows = 1;
 
 const LinearTable& table_of(Isa isa) {
-  switch (isa) {
-#if defined(__x86_64__)
-    case Isa::kAmx:
-      return amx::kLinear;
-    case Isa::kAvx512Bf16:
-      return avx512_bf16::kLinear;
-    case Isa::kAvx512Vnni:
-      return avx512_vnni::kLinear;
-    case Isa::kAvx512:
-      return avx512::kLinear;
-    case Isa::kAvxVnni:
-      return avx_vnni::kLinear;
-    case Isa::kAvx2:
-      return avx2::kLinear;
-#elif defined(__aarch64__)
-    case Isa::kNeonDot:
-      return neon_dot::kLinear;
-    case Isa::kNeon:
-      return neon::kLinear;
-#endif
-#if defined(MBERT_EMULATE_AMX)
-    case Isa::kAmxEmulated:
-      return amx_emulated::kLinear;
-#endif
-    default:
-      return scalar::kLinear;
-  }
+  static const LinearTable* const kTables[] = {
+#define MBERT_ISA(name, ...) &name::kLinear,
+#include "isa_list.h"
+  };
+  return *kTables[static_cast<std::size_t>(isa)];
 }
 
 const LinearKernels& kernels(WeightType type, Isa isa) {
@@ -78,7 +64,7 @@ struct Layout {
   std::size_t scales = 0;
 
   Layout(const LinearParams& params, const LinearKernels& kernel) {
-    row_bytes = static_cast<std::size_t>(params.inputs * kernel.activation_bytes);
+    row_bytes = static_cast<std::size_t>(params.inputs * kernel.input_bytes);
     if (!prepares(params)) return;
     prepared = aligned(params.tokens * static_cast<std::int64_t>(row_bytes));
     if (params.weight_type == WeightType::kInt8) {

@@ -1,12 +1,12 @@
-// Compiled once for each instruction set: see varlen_attention_isa.cc.
+// Compiled once for each instruction set: see README.md.
 #include "bfloat16_dot.h"
 #include "float_dot.h"
 #include "integer_dot.h"
 #include "linear_kernel.h"
 
-#if defined(__AMX_INT8__) || defined(MBERT_EMULATE_AMX)
-#define MBERT_TILES
-#include "linear_tiles.h"
+#if defined(__AMX_INT8__) || defined(MBERT_EMULATED_TILES)
+#define MBERT_HAS_TILES
+#include "linear_amx.h"
 #endif
 
 namespace mbert::cpu::MBERT_ISA_NAME {
@@ -22,8 +22,7 @@ constexpr int kLanes = 4;
 
 template <typename Dot, template <typename, int> class Multiplier = PanelMultiplier>
 constexpr LinearKernels kernels_with() {
-  return {sizeof(typename Dot::Activation), RowPreparer<Dot, kLanes>::run,
-          Multiplier<Dot, kLanes>::run};
+  return {sizeof(typename Dot::Input), RowPreparer<Dot, kLanes>::run, Multiplier<Dot, kLanes>::run};
 }
 
 }  // namespace
@@ -31,7 +30,7 @@ constexpr LinearKernels kernels_with() {
 extern const LinearTable kLinear;
 const LinearTable kLinear = {
     kernels_with<FloatDot<kLanes>>(),
-#if defined(MBERT_TILES)
+#if defined(MBERT_HAS_TILES)
     kernels_with<BFloat16TileDot<kLanes>, TileMultiplier>(),
     kernels_with<IntegerTileDot, TileMultiplier>(),
 #else

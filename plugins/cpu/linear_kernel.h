@@ -4,15 +4,15 @@
 // A Dot says how one type of weights is multiplied: a step takes panel_inputs(kType) consecutive
 // inputs of 16 columns.
 //   kType        the type of weights
-//   Weight, Activation, Sum   the types in memory
+//   Weight, Input, Sum   the types in memory
 //   kParts       the vectors that hold the 16 columns' sums
 //   kRows, kVectors   the accumulators that fit the registers: rows x vectors
-//   Acc, zero(), weights(from, part), activations(from), multiply_add(acc, weights, activations)
+//   Acc, zero(), weights(from, part), inputs(from), multiply_add(acc, weights, inputs)
 //   store(acc of all parts of a panel, to)   the 16 sums
 // Sums of integers are exact in any order; those of floats are made in the same order whatever the
 // number of rows: bits of a result depend on nothing but its own row.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
 #define MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
 
@@ -37,7 +37,7 @@ class RowPreparer {
   using V = Simd<kLanes>;
   using Float = typename V::Float;
   using Int = typename V::Int;
-  using To = typename Dot::Activation;
+  using To = typename Dot::Input;
 
  public:
   static void run(const PrepareTask& task) {
@@ -195,7 +195,7 @@ template <typename Dot, int kLanes>
 class PanelMultiplier {
   using Pair = PanelPair<Dot, kLanes>;
   using Weight = typename Dot::Weight;
-  using Input = typename Dot::Activation;
+  using Input = typename Dot::Input;
   using Sum = typename Dot::Sum;
 
   static constexpr int kVectors = Dot::kVectors, kParts = Dot::kParts;
@@ -264,7 +264,7 @@ class PanelMultiplier {
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const auto one = Dot::activations(a + r * stride + k);
+          const auto one = Dot::inputs(a + r * stride + k);
 #pragma GCC unroll 8
           for (int j = 0; j < kVectors; ++j) acc[r][j] = Dot::multiply_add(acc[r][j], w[j], one);
         }

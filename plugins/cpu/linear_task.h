@@ -34,7 +34,7 @@ struct PrepareTask {
   const float* norm_bias;
   float epsilon;
   float* normalized;    // [inputs] of scratch
-  void* prepared;       // [rows, inputs] of the kernels' activation type
+  void* prepared;       // [rows, inputs] of the kernels' input type
   QuantizedRow* scale;  // [rows], of 8-bit weights
 };
 
@@ -58,7 +58,7 @@ struct MultiplyTask {
 };
 
 struct LinearKernels {
-  std::int64_t activation_bytes;  // of one prepared element
+  std::int64_t input_bytes;  // of one prepared element
   void (*prepare)(const PrepareTask& task);
   void (*multiply)(const MultiplyTask& task);
 };
@@ -69,38 +69,6 @@ struct LinearTable {
   LinearKernels bfloat16;
   LinearKernels int8;
 };
-
-// Those that the build compiled; isa.h says which can run.
-namespace scalar {
-extern const LinearTable kLinear;
-}
-namespace avx2 {
-extern const LinearTable kLinear;
-}
-namespace avx_vnni {
-extern const LinearTable kLinear;
-}
-namespace avx512 {
-extern const LinearTable kLinear;
-}
-namespace avx512_vnni {
-extern const LinearTable kLinear;
-}
-namespace avx512_bf16 {
-extern const LinearTable kLinear;
-}
-namespace amx {
-extern const LinearTable kLinear;
-}
-namespace amx_emulated {
-extern const LinearTable kLinear;
-}
-namespace neon {
-extern const LinearTable kLinear;
-}
-namespace neon_dot {
-extern const LinearTable kLinear;
-}
 
 }  // namespace mbert::cpu
 

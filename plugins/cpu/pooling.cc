@@ -6,9 +6,9 @@
 #include <iterator>
 #include <limits>
 
+#include "half.h"
 #include "sequences.h"
 #include "simd.h"
-#include "storage.h"
 
 namespace mbert::cpu {
 namespace {

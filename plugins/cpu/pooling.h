@@ -6,21 +6,12 @@
 #include <cstdint>
 #include <string>
 
+#include "common/operator_params.h"
 #include "types.h"
 
 namespace mbert::cpu {
 
-struct VarlenPoolingParams {
-  ElementType type = ElementType::kFloat32;  // of hidden and pooled
-  const void* hidden = nullptr;              // [tokens, columns]
-  std::int64_t tokens = 0;
-  std::int64_t columns = 0;
-  // [sequences + 1]: offsets from 0, not decreasing; the last may be less than tokens.
-  const std::int32_t* cu_seqlens = nullptr;
-  std::int64_t sequences = 0;
-  PoolingMode mode = PoolingMode::kMean;
-  void* pooled = nullptr;  // [sequences, columns]; the row of an empty sequence becomes zeros
-};
+struct VarlenPoolingParams : mbert::VarlenPoolingParams {};
 
 // Returns an empty string, or else what is wrong with the parameters. Reads cu_seqlens, and no
 // other array.

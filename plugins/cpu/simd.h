@@ -2,7 +2,7 @@
 // parameter, not a property of the processor: the 16-lane code compiles and runs (slower) where
 // registers hold 8 or 4.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_SIMD_H_
 #define MBERT_PLUGINS_CPU_SIMD_H_
 
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "storage.h"
+#include "half.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

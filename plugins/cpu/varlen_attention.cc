@@ -10,31 +10,25 @@
 #include "varlen_attention_task.h"
 
 namespace mbert::cpu {
+
+// The kernels of the instruction sets that have some: varlen_attention_isa.cc.
+#define MBERT_ISA(name, enumerator, parent, attention, ...) \
+  namespace attention {                                     \
+  extern const VarlenAttentionKernels kVarlenAttention;     \
+  }
+#include "isa_list.h"
+
 namespace {
 
 // Far above any model; below it no product of the arithmetic on offsets can overflow.
 constexpr std::int64_t kMaxHeads = std::int64_t{1} << 20;
 
-// An instruction set that adds nothing for floats takes the kernels of the one below it.
 const VarlenAttentionKernels& kernels(Isa isa) {
-  switch (isa) {
-#if defined(__x86_64__)
-    case Isa::kAmx:
-    case Isa::kAvx512Bf16:
-    case Isa::kAvx512Vnni:
-    case Isa::kAvx512:
-      return avx512::kVarlenAttention;
-    case Isa::kAvxVnni:
-    case Isa::kAvx2:
-      return avx2::kVarlenAttention;
-#elif defined(__aarch64__)
-    case Isa::kNeonDot:
-    case Isa::kNeon:
-      return neon::kVarlenAttention;
-#endif
-    default:
-      return scalar::kVarlenAttention;
-  }
+  static const VarlenAttentionKernels* const kTables[] = {
+#define MBERT_ISA(name, enumerator, parent, attention, ...) &attention::kVarlenAttention,
+#include "isa_list.h"
+  };
+  return *kTables[static_cast<std::size_t>(isa)];
 }
 
 // The same for every task, thus not on the stack, which a host program may have made small.

@@ -9,14 +9,14 @@
 // Bits of a result depend on nothing but its own sequence: blocks, groups, tiles and micro-tiles
 // start at positions counted from the start of the sequence, and no lane influences another.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
+// Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_VARLEN_ATTENTION_KERNEL_H_
 #define MBERT_PLUGINS_CPU_VARLEN_ATTENTION_KERNEL_H_
 
 #include <cstdint>
 
+#include "half.h"
 #include "simd.h"
-#include "storage.h"
 #include "varlen_attention_task.h"
 
 namespace mbert::cpu {

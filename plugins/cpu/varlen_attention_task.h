@@ -59,20 +59,6 @@ struct VarlenAttentionKernels {
   void (*bfloat16)(const VarlenAttentionTask& task);
 };
 
-// Those that the build compiled; isa.h says which can run.
-namespace scalar {
-extern const VarlenAttentionKernels kVarlenAttention;
-}
-namespace avx2 {
-extern const VarlenAttentionKernels kVarlenAttention;
-}
-namespace avx512 {
-extern const VarlenAttentionKernels kVarlenAttention;
-}
-namespace neon {
-extern const VarlenAttentionKernels kVarlenAttention;
-}
-
 }  // namespace mbert::cpu
 
 #endif  // MBERT_PLUGINS_CPU_VARLEN_ATTENTION_TASK_H_

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "launch_shape.h"
+#include "arch/types.h"
 
 namespace mbert::cuda {
 

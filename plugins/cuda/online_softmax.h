@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "hardware/types.h"
+#include "arch/types.h"
 
 namespace mbert::cuda {
 

@@ -1,4 +1,4 @@
-#include "hardware/ptx.cuh"
+#include "arch/ptx.cuh"
 #include "launch.h"
 #include "pooling.h"
 #include "pooling_kernel.h"

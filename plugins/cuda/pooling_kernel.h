@@ -6,8 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "hardware/types.h"
-#include "launch_shape.h"
+#include "arch/types.h"
 #include "pooling_params.h"
 #include "sequences.h"
 

@@ -5,22 +5,14 @@
 #include <cstdint>
 #include <string>
 
+#include "common/operator_params.h"
 #include "types.h"
 
 namespace mbert::cuda {
 
-// All pointers are to device memory, aligned to the size of an element.
-struct VarlenPoolingParams {
-  ElementType type = ElementType::kFloat32;  // of hidden and pooled
-  const void* hidden = nullptr;              // [tokens, columns]
-  std::int64_t tokens = 0;
-  std::int64_t columns = 0;
-  // [sequences + 1]: as for the attention.
-  const std::int32_t* cu_seqlens = nullptr;
-  std::int64_t sequences = 0;
-  PoolingMode mode = PoolingMode::kMean;
-  void* pooled = nullptr;  // [sequences, columns]; the row of an empty sequence becomes zeros
-};
+// All pointers are to device memory, aligned to the size of an element (cu_seqlens: 4 bytes).
+// Invalid offsets are harmless: see varlen_attention_params.h.
+struct VarlenPoolingParams : mbert::VarlenPoolingParams {};
 
 // Returns an empty string, or else what is wrong with the sizes. Reads no pointer.
 std::string validate_shapes(const VarlenPoolingParams& params);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "hardware/types.h"
+#include "arch/types.h"
 
 namespace mbert::cuda {
 

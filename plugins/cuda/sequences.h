@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "hardware/types.h"
+#include "arch/types.h"
 
 namespace mbert::cuda {
 

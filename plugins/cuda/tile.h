@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "hardware/types.h"
+#include "arch/types.h"
 #include "rotation.h"
 
 namespace mbert::cuda {

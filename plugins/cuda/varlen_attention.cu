@@ -1,6 +1,6 @@
 // The kernels of the packed attention for one element type, MBERT_CUDA_ELEMENT, on one machine,
 // MBERT_CUDA_CAPABILITY. The build compiles this file once for each that it ships.
-#include "hardware/ptx.cuh"
+#include "arch/ptx.cuh"
 #include "launch.h"
 #include "varlen_attention_kernel.h"
 #include "varlen_attention_launch.h"

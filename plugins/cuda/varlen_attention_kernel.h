@@ -1,6 +1,6 @@
 // The packed attention: one block of threads for each tile of queries of one sequence, and head.
-// The machine that it runs on is a template parameter: a GPU (hardware/ptx.cuh) or an emulated one
-// (hardware/emulated.h).
+// The machine that it runs on is a template parameter: a GPU (arch/ptx.cuh) or an emulated one
+// (emulation/gpu.h).
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_KERNEL_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_KERNEL_H_
 
@@ -14,7 +14,7 @@
 #include "sequences.h"
 #include "tensor_cores.h"
 #include "tile.h"
-#include "varlen_attention_arguments.h"
+#include "varlen_attention_params.h"
 #include "varlen_attention_tiling.h"
 
 namespace mbert::cuda {

@@ -3,10 +3,14 @@
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_PARAMS_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_PARAMS_H_
 
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "common/operator_params.h"
 #include "types.h"
 
 namespace mbert::cuda {
@@ -20,29 +24,13 @@ enum class KeyRotation {
   kWorkspace,  // once, by a kernel that runs before it and writes them to the workspace
 };
 
-// All pointers are to device memory, aligned to 16 bytes (cu_seqlens: 4).
-struct VarlenAttentionParams {
-  ElementType type = ElementType::kFloat32;  // of qkv and context
-  // [tokens, 3 * num_heads * head_dim]: of every token all query heads, all key heads, all value
-  // heads.
-  const void* qkv = nullptr;
-  std::int64_t tokens = 0;
-  // [sequences + 1]: offsets from 0, not decreasing; the last may be less than tokens. The host
-  // never reads them. Others do no harm: the first is taken for 0, the rest are clamped to
-  // [0, tokens], and a sequence that ends before it begins is empty.
-  const std::int32_t* cu_seqlens = nullptr;
-  std::int64_t sequences = 0;
-  // [max_position, head_dim]: cosines, then sines; a token's position is its offset in its
-  // sequence. Positions from max_position on take the last row.
-  const float* rope = nullptr;
-  std::int64_t max_position = 0;
-  std::int64_t num_heads = 0;  // at most kMaxHeads
-  std::int64_t head_dim = 0;   // 32, 64 or 128
-  float scale = 0.0f;
-  // -1: a token sees its whole sequence; w >= 0: the tokens at most w away.
-  std::int64_t window = -1;
-  // [tokens, num_heads * head_dim]; rows from the last offset on become zeros.
-  void* context = nullptr;
+// All pointers are to device memory, aligned to 16 bytes (cu_seqlens: 4). num_heads is at most
+// kMaxHeads, and head_dim 32, 64 or 128.
+//
+// The host never reads cu_seqlens. Invalid offsets are harmless: the first is taken for 0, the
+// others are clamped to [0, tokens], and a sequence that ends before it begins is empty. Positions
+// beyond the table take its last row.
+struct VarlenAttentionParams : mbert::VarlenAttentionParams {
   KeyRotation rotation = KeyRotation::kFused;
   void* workspace = nullptr;  // workspace_bytes()
 };
@@ -70,6 +58,45 @@ KeyRotation preferred_rotation(std::int64_t window);
 
 // Size of the workspace: 0, or that of the rotated keys, [tokens, num_heads * head_dim] of type.
 std::size_t workspace_bytes(const VarlenAttentionParams& params);
+
+// The arrays are those of VarlenAttentionParams.
+template <class T>
+struct VarlenAttentionArguments {
+  const T* qkv;
+  const std::int32_t* cu_seqlens;
+  const float* rope;
+  T* rotated_keys;  // the workspace: [tokens, num_heads * head_dim]
+  T* context;
+  int tokens;
+  int sequences;
+  int max_position;
+  int num_heads;
+  int window;        // not negative: no limit is a window as wide as the tokens
+  float scale;       // of scores whose softmax takes powers of 2; positive
+  float query_sign;  // what the scale lost
+};
+
+// The parameters have to be valid. T is the one that params.type names.
+template <class T>
+VarlenAttentionArguments<T> make_arguments(const VarlenAttentionParams& params) {
+  VarlenAttentionArguments<T> arguments;
+  arguments.qkv = static_cast<const T*>(params.qkv);
+  arguments.cu_seqlens = params.cu_seqlens;
+  arguments.rope = params.rope;
+  arguments.rotated_keys = static_cast<T*>(params.workspace);
+  arguments.context = static_cast<T*>(params.context);
+  arguments.tokens = static_cast<int>(params.tokens);
+  arguments.sequences = static_cast<int>(params.sequences);
+  arguments.max_position = static_cast<int>(params.max_position);
+  arguments.num_heads = static_cast<int>(params.num_heads);
+  arguments.window =
+      static_cast<int>(params.window < 0 ? params.tokens : std::min(params.window, params.tokens));
+  // The largest score has to be the largest scaled score, and not even a scale of 0 may turn the
+  // -inf of a masked key into NaN.
+  arguments.scale = std::max(std::fabs(params.scale) * kLog2E, FLT_MIN);
+  arguments.query_sign = params.scale < 0.0f ? -1.0f : 1.0f;
+  return arguments;
+}
 
 }  // namespace mbert::cuda
 

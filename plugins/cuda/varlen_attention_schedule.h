@@ -5,8 +5,8 @@
 
 #include <type_traits>
 
-#include "launch_shape.h"
-#include "varlen_attention_arguments.h"
+#include "arch/types.h"
+#include "varlen_attention_params.h"
 #include "varlen_attention_tiling.h"
 
 namespace mbert::cuda {

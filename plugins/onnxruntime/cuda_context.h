@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "api.h"
-#include "launch_problem.h"
+#include "cuda/launch_problem.h"
 
 namespace mbert::ort {
 
@@ -16,7 +16,7 @@ namespace mbert::ort {
 template <typename Params>
 void launch_on_stream(const Ort::KernelContext& context, const Params& params) {
   const auto stream = static_cast<cudaStream_t>(context.GetGPUComputeStream());
-  std::string problem = launch_problem(launch(params, stream), params);
+  std::string problem = cuda::launch_problem(launch(params, stream), params);
   if (!problem.empty()) throw Ort::Exception(std::move(problem), ORT_FAIL);
 }
 

@@ -1,4 +1,4 @@
-// Which operators there are, and which of them a library brings.
+// The operators, and the list of those that a library registers.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_OPERATORS_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_OPERATORS_H_
 
@@ -8,14 +8,14 @@
 
 namespace mbert::ort {
 
-// ONNX Runtime's names of its execution providers.
+// ONNX Runtime's names of the execution providers.
 constexpr const char* kCpuProvider = "CPUExecutionProvider";
 constexpr const char* kCudaProvider = "CUDAExecutionProvider";
 
-// Alive as long as the library is loaded.
+// The operators live as long as the library is loaded.
 using OperatorList = std::vector<const OrtCustomOp*>;
 
-// The operators' own files define these.
+// Each is defined in the file of its name.
 OperatorList varlen_attention_cpu();
 OperatorList varlen_pooling_cpu();
 OperatorList linear_cpu();
@@ -28,13 +28,8 @@ inline OperatorList joined(const std::vector<OperatorList>& lists) {
   return all;
 }
 
-// On the CPU every library brings all of them.
-inline OperatorList operators_on_cpu() {
-  return joined({varlen_attention_cpu(), varlen_pooling_cpu(), linear_cpu()});
-}
-
-// Those of this library: all in one, since ONNX Runtime refuses a second library that registers the
-// domain. Defined once for each library.
+// Returns all operators of this library. It has those of the CPU and of CUDA, because ONNX Runtime
+// refuses a second library that registers the same domain. Defined once in each library.
 OperatorList operators();
 
 }  // namespace mbert::ort

@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "attributes.h"
-#include "launch_problem.h"
+#include "cuda/launch_problem.h"
 #include "logging.h"
 #include "tensors.h"
 #include "version.h"
@@ -174,7 +174,7 @@ class Plugin final : public nvinfer1::IPluginV3,
     return attempt([&] {
       auto bound = params(input_descs);
       Operator::bind(inputs, outputs[0], workspace, &bound);
-      require_valid(launch_problem(launch(bound, stream), bound));
+      require_valid(cuda::launch_problem(launch(bound, stream), bound));
     });
   }
 

@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "half.h"
 #include "linear.h"
 #include "pooling.h"
-#include "storage.h"
 #include "varlen_attention.h"
 
 namespace {

@@ -1,31 +1,31 @@
-"""The instruction sets of the CPU kernels that this processor runs."""
+"""The instruction sets of the CPU kernels: those of the sources, and those to test here."""
 
 from __future__ import annotations
 
-import os
-import platform
-from pathlib import Path
+import re
+from typing import NamedTuple
+
+from mbert.plugins import supported_isas
+from support.native import ROOT
 
 
-def _usable() -> list[str]:
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    if platform.machine() == "aarch64":
-        return ["scalar", "neon", *(["neon_dot"] if "asimddp" in flags else [])]
-    avx2 = {"avx2", "fma", "f16c"}
-    avx512 = avx2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-    avx512_bf16 = avx512 | {"avx512_vnni", "avx512_bf16"}
-    needed = {
-        "avx2": avx2,
-        "avx_vnni": avx2 | {"avx_vnni"},
-        "avx512": avx512,
-        "avx512_vnni": avx512 | {"avx512_vnni"},
-        "avx512_bf16": avx512_bf16,
-        "amx": avx512_bf16 | {"amx_tile", "amx_int8", "amx_bf16"},
-    }
-    return ["scalar", *(isa for isa, names in needed.items() if names <= flags)]
+class Isa(NamedTuple):
+    """An entry of plugins/cpu/isa_list.h."""
+
+    name: str
+    parent: str
+    attention: str  # the instruction set whose attention kernels it runs
 
 
-# The operator library that is tested may have been built with emulated tiles (MBERT_EMULATE_AMX).
-ISAS = _usable() + (["amx_emulated"] if os.environ.get("MBERT_EMULATE_AMX") else [])
-# Those that have attention kernels of their own: the others add instructions for linear layers.
-FLOAT_ISAS = [isa for isa in ISAS if isa in ("scalar", "avx2", "avx512", "neon")]
+def _listed() -> tuple[Isa, ...]:
+    text = (ROOT / "plugins" / "cpu" / "isa_list.h").read_text(encoding="utf-8")
+    entries = re.findall(r"^MBERT_ISA\((\w+), \w+, (\w+), (\w+),", text, re.MULTILINE)
+    return tuple(Isa(*entry) for entry in entries)
+
+
+# Of every architecture; amx_emulated, which only test builds have, is among them.
+LISTED = _listed()
+# What the operator library under test supports on this processor.
+ISAS = supported_isas()
+# Those with attention kernels of their own: the others extend the linear layers only.
+FLOAT_ISAS = tuple(isa.name for isa in LISTED if isa.name in ISAS and isa.attention == isa.name)

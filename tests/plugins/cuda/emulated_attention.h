@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda/hardware/emulated.h"
 #include "cuda/varlen_attention_kernel.h"
 #include "cuda/varlen_attention_schedule.h"
 #include "emulated_launch.h"
+#include "emulation/gpu.h"
 #include "guarded.h"
 
 namespace mbert::cuda {

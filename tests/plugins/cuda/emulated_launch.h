@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "cuda/hardware/emulated.h"
-#include "cuda/launch_shape.h"
+#include "cuda/arch/types.h"
+#include "emulation/gpu.h"
 
 namespace mbert::cuda {
 

@@ -3,9 +3,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "cuda/hardware/emulated.h"
 #include "cuda/pooling_kernel.h"
 #include "emulated_launch.h"
+#include "emulation/gpu.h"
 #include "guarded.h"
 
 namespace mbert::cuda {

@@ -4,7 +4,7 @@
 #include <string>
 #include <tuple>
 
-#include "cuda/hardware/emulated.h"
+#include "emulation/gpu.h"
 #include "guarded.h"
 #include "primitives.h"
 #include "violations.h"

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "launch_problem.h"
+#include "cuda/launch_problem.h"
 
 namespace {
 
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   params.type = mbert::ElementType::kBFloat16;
   for (const cudaError_t error : {cudaSuccess, cudaErrorInvalidValue, cudaErrorNotSupported,
                                   cudaErrorNoKernelImageForDevice, cudaErrorLaunchFailure}) {
-    std::printf("%s\n", mbert::launch_problem(error, params).c_str());
+    std::printf("%s\n", mbert::cuda::launch_problem(error, params).c_str());
   }
   return 0;
 }

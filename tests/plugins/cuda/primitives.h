@@ -11,7 +11,7 @@
 #include <tuple>
 #include <type_traits>
 
-#include "cuda/hardware/types.h"
+#include "cuda/arch/types.h"
 
 namespace mbert::cuda {
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from support.attention import Judgement, judge
 from support.cases import Case
-from support.emulated import EmulationError, build, run_attention
-from support.native import ROOT
+from support.emulated import EmulationError, run_attention
+from support.native import ROOT, cmake_build
 from support.onnx_nodes import reduce
 
 
@@ -153,7 +153,7 @@ def compile_kernels(folder: Path, emulator: Path, mutant: Mutant | None) -> Path
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | AssertionError]:
     """Of each mutant the library, or why there is none; under "" that without a mistake."""
-    emulator = build("mbert_emulated") / "libmbert_emulated.a"
+    emulator = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="mbert_emulated_gpu") / "plugins" / "emulation" / "libmbert_emulated_gpu.a"
 
     def compile_mutant(name: str) -> Path | AssertionError:
         try:

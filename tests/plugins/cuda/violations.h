@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "cuda/hardware/emulated.h"
+#include "emulation/gpu.h"
 
 namespace mbert::cuda {
 

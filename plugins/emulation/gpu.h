@@ -5,16 +5,16 @@
 // Warp-wide primitives compute when all 32 lanes have arrived at the same one. They order no
 // accesses to shared memory, between the lanes of a warp neither: barrier() alone does. Which warp
 // and which lane goes on is drawn from a seed; races in shared memory are found whatever is drawn.
-#ifndef MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_H_
-#define MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_H_
+#ifndef MBERT_PLUGINS_EMULATION_GPU_H_
+#define MBERT_PLUGINS_EMULATION_GPU_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
-#include "emulated_memory.h"
-#include "types.h"
+#include "cuda/arch/types.h"
+#include "gpu_memory.h"
 
 namespace mbert::cuda {
 
@@ -150,4 +150,4 @@ void emulate(const EmulatedLaunch& launch, GlobalMemory& memory,
 
 }  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_H_
+#endif  // MBERT_PLUGINS_EMULATION_GPU_H_

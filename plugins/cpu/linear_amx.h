@@ -1,51 +1,51 @@
-// The linear operators' second step on tiles. Panels lie as tiles want their second factor: a row
-// is 16 columns of four bytes of inputs.
+// The multiplication step of the linear operators on AMX. A panel has the memory layout of a tile's
+// second operand: a row holds four bytes of inputs for each of 16 columns.
 //
-// A Dot is one of linear_kernel.h's, less all that concerns vectors, with
-//   multiply_add<sums, activations, weights>()   of tiles
-// Sums of floats are made in steps that the number of inputs alone decides: bits of a result depend
-// on nothing but its own row.
+// A Dot here has the members of linear_kernel.h's that are not about vectors, and
+//   multiply_add<sums, inputs, weights>()   of tiles
+// The order of floating-point sums depends on the number of inputs alone, so that the bits of a
+// result depend on its own row alone.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
-#ifndef MBERT_PLUGINS_CPU_LINEAR_TILES_H_
-#define MBERT_PLUGINS_CPU_LINEAR_TILES_H_
+// Everything is in an anonymous namespace on purpose: see half.h.
+#ifndef MBERT_PLUGINS_CPU_LINEAR_AMX_H_
+#define MBERT_PLUGINS_CPU_LINEAR_AMX_H_
 
 #include <cstdint>
 
+#include "amx.h"
 #include "linear_kernel.h"
-#include "tiles.h"
 
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
-// tdpbsud.
+// Bytes: tdpbsud.
 struct IntegerTileDot {
   static constexpr WeightType kType = WeightType::kInt8;
   using Weight = std::uint8_t;
-  using Activation = std::int8_t;
+  using Input = std::int8_t;
   using Sum = std::int32_t;
   static constexpr std::int32_t kZero = kWeightZero;
 
-  template <int kSums, int kActivations, int kWeights>
+  template <int kSums, int kInputs, int kWeights>
   [[gnu::always_inline]] static void multiply_add() {
-    Tiles::add_signed_times_unsigned<kSums, kActivations, kWeights>();
+    Tiles::add_signed_times_unsigned<kSums, kInputs, kWeights>();
   }
 };
 
-// tdpbf16ps.
+// bfloat16: tdpbf16ps.
 template <int kLanes>
 struct BFloat16TileDot {
   static constexpr WeightType kType = WeightType::kBFloat16;
   using Weight = BFloat16;
-  using Activation = BFloat16;
+  using Input = BFloat16;
   using Sum = float;
 
-  [[gnu::always_inline]] static void round(typename Simd<kLanes>::Float x, Activation* to) {
+  [[gnu::always_inline]] static void round(typename Simd<kLanes>::Float x, Input* to) {
     Simd<kLanes>::store(to, x);
   }
-  template <int kSums, int kActivations, int kWeights>
+  template <int kSums, int kInputs, int kWeights>
   [[gnu::always_inline]] static void multiply_add() {
-    Tiles::add_bfloat16<kSums, kActivations, kWeights>();
+    Tiles::add_bfloat16<kSums, kInputs, kWeights>();
   }
 };
 
@@ -54,13 +54,13 @@ class TileMultiplier {
   using Pair = PanelPair<Dot, kLanes>;
   using Sum = typename Dot::Sum;
 
-  // Two tiles of rows times a pair of panels. The sums' tiles are kSums + 2 * (the rows') + (the
-  // panel's).
+  // Tile numbers: two tiles of rows times a pair of panels; the sum of rows i and panel j is in
+  // tile kSums + 2 * i + j.
   static constexpr int kSums = 0, kRows = 4, kPanels = 6;
   static constexpr std::int64_t kBlockRows = 2 * kTileRows;
   static constexpr std::int64_t kSumBytes = kPanelColumns * sizeof(Sum);
   static_assert(kSumBytes == kTileRowBytes);
-  static_assert(sizeof(typename Dot::Activation) == sizeof(typename Dot::Weight));
+  static_assert(sizeof(typename Dot::Input) == sizeof(typename Dot::Weight));
   static_assert(panel_inputs(Dot::kType) * sizeof(typename Dot::Weight) == 4);
 
  public:
@@ -84,12 +84,11 @@ class TileMultiplier {
         pair.finish(task, row, rows, sums);
       }
     }
-    Tiles::release();  // nobody else has to save and restore them
+    Tiles::release();  // spares context switches the saving of tiles
   }
 
  private:
-  // The bytes of a row that a step takes: as many as a tile holds, or the largest part of it, by
-  // halves, that leaves no rest.
+  // The bytes of a row in one step: the row length of a tile, halved until it divides the row.
   static std::int64_t step_of(std::int64_t row_bytes) {
     std::int64_t step = kTileRowBytes;
     while (row_bytes % step != 0) step /= 2;
@@ -109,7 +108,7 @@ class TileMultiplier {
     Tiles::configure(config);
   }
 
-  // sums[row][column of the pair] for the rows of kHalves tiles.
+  // Computes sums[row][column of the pair] for the rows of kHalves tiles.
   template <int kHalves>
   [[gnu::always_inline]] static void multiply(const char* a,
                                               const typename Dot::Weight* const* panels,
@@ -148,4 +147,4 @@ class TileMultiplier {
 }  // namespace
 }  // namespace mbert::cpu
 
-#endif  // MBERT_PLUGINS_CPU_LINEAR_TILES_H_
+#endif  // MBERT_PLUGINS_CPU_LINEAR_AMX_H_

@@ -1,15 +1,15 @@
 // The result of a CUDA kernel's launch, in words.
-#ifndef MBERT_PLUGINS_COMMON_LAUNCH_PROBLEM_H_
-#define MBERT_PLUGINS_COMMON_LAUNCH_PROBLEM_H_
+#ifndef MBERT_PLUGINS_CUDA_LAUNCH_PROBLEM_H_
+#define MBERT_PLUGINS_CUDA_LAUNCH_PROBLEM_H_
 
 #include <cuda_runtime_api.h>
 
 #include <string>
 
-#include "cuda/device.h"
-#include "cuda/varlen_attention_params.h"
+#include "device.h"
+#include "varlen_attention_params.h"
 
-namespace mbert {
+namespace mbert::cuda {
 
 // Returns an empty string when launch(params, ...), which returned that, succeeded, or else why it
 // did not.
@@ -20,12 +20,11 @@ std::string launch_problem(cudaError_t error, const Params& params) {
   int capability = 0;
   if (error == cudaErrorInvalidValue) {
     problem = validate(params);
-  } else if (error == cudaErrorNotSupported &&
-             cuda::get_compute_capability(&capability) == cudaSuccess) {
-    problem = cuda::validate_device(params.type, capability);
+  } else if (error == cudaErrorNotSupported && get_compute_capability(&capability) == cudaSuccess) {
+    problem = validate_device(params.type, capability);
   } else if (error == cudaErrorNoKernelImageForDevice &&
-             cuda::get_compute_capability(&capability) == cudaSuccess) {
-    problem = cuda::capability_text(capability) + "; the CUDA kernels of this library are for " +
+             get_compute_capability(&capability) == cudaSuccess) {
+    problem = capability_text(capability) + "; the CUDA kernels of this library are for " +
               MBERT_CUDA_BUILT_FOR +
               ". Build it with MBERT_CUDA_ARCHITECTURES=" + std::to_string(capability);
   }
@@ -34,6 +33,6 @@ std::string launch_problem(cudaError_t error, const Params& params) {
          cudaGetErrorString(error) + ")";
 }
 
-}  // namespace mbert
+}  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_COMMON_LAUNCH_PROBLEM_H_
+#endif  // MBERT_PLUGINS_CUDA_LAUNCH_PROBLEM_H_

@@ -1,7 +1,7 @@
 // The machine that nvcc compiles for: one PTX instruction for each primitive. emulated.h has the
 // same interface.
-#ifndef MBERT_PLUGINS_CUDA_HARDWARE_PTX_CUH_
-#define MBERT_PLUGINS_CUDA_HARDWARE_PTX_CUH_
+#ifndef MBERT_PLUGINS_CUDA_ARCH_PTX_CUH_
+#define MBERT_PLUGINS_CUDA_ARCH_PTX_CUH_
 
 #include <cuda_bf16.h>
 
@@ -194,4 +194,4 @@ class Ptx {
 
 }  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_CUDA_HARDWARE_PTX_CUH_
+#endif  // MBERT_PLUGINS_CUDA_ARCH_PTX_CUH_

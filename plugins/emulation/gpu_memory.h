@@ -1,7 +1,7 @@
 // The memories of the emulated machine, which check every access. What a check finds is thrown as a
 // std::runtime_error that says which bytes, and what is wrong with them.
-#ifndef MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_MEMORY_H_
-#define MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_MEMORY_H_
+#ifndef MBERT_PLUGINS_EMULATION_GPU_MEMORY_H_
+#define MBERT_PLUGINS_EMULATION_GPU_MEMORY_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -100,4 +100,4 @@ class SharedMemory {
 
 }  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_CUDA_HARDWARE_EMULATED_MEMORY_H_
+#endif  // MBERT_PLUGINS_EMULATION_GPU_MEMORY_H_

@@ -1,24 +1,23 @@
-// The instructions of tiles.h in plain C++, for processors without them: results as the "Intel 64
-// and IA-32 Architectures Software Developer's Manual", volume 2, defines them. What the processor
-// would fault on ends the process, and so does a thread that ends with tiles that it never
-// released.
+// AMX's tiles (cpu/amx.h) in plain C++, for processors without AMX. Results follow the "Intel 64
+// and IA-32 Architectures Software Developer's Manual", volume 2. A fault of the processor aborts
+// the process; so does a thread that exits without releasing its tiles.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
-#ifndef MBERT_PLUGINS_CPU_EMULATED_TILES_H_
-#define MBERT_PLUGINS_CPU_EMULATED_TILES_H_
+// Everything is in an anonymous namespace on purpose: see cpu/half.h.
+#ifndef MBERT_PLUGINS_EMULATION_AMX_TILES_H_
+#define MBERT_PLUGINS_EMULATION_AMX_TILES_H_
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
-#include "storage.h"
-#include "tiles.h"
+#include "cpu/amx.h"
+#include "cpu/half.h"
 
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
-// Throws nothing, which would bring a weak symbol of the language's runtime.
+// No exception: throwing would add a weak symbol of the C++ runtime to the kernels.
 [[gnu::nothrow]] inline void demand(bool met, const char* what) {
   if (met) return;
   std::fprintf(stderr, "emulated tiles: %s\n", what);
@@ -98,7 +97,7 @@ class Tiles {
     });
   }
 
-  // First and second members of the pairs are added up apart, each product in a fused multiply-add.
+  // The first and the second elements of the pairs have separate sums, of fused multiply-adds.
   template <int kSum, int kA, int kB>
   static void add_bfloat16() {
     add<kSum, kA, kB, float>([](const EmulatedTile& a, const EmulatedTile& b, int m, int n) {
@@ -144,7 +143,7 @@ class Tiles {
     return flushed(bit_cast<float>(std::uint32_t{tile.get<std::uint16_t>(row, column)} << 16));
   }
 
-  // Subnormal numbers count as zeros, going in and coming out.
+  // Subnormal operands and results are flushed to zero.
   static float flushed(float value) {
     return __builtin_fabsf(value) < 0x1p-126f ? __builtin_copysignf(0.0f, value) : value;
   }
@@ -154,4 +153,4 @@ class Tiles {
 }  // namespace
 }  // namespace mbert::cpu
 
-#endif  // MBERT_PLUGINS_CPU_EMULATED_TILES_H_
+#endif  // MBERT_PLUGINS_EMULATION_AMX_TILES_H_

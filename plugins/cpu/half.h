@@ -3,8 +3,8 @@
 //
 // Everything is in an anonymous namespace on purpose: translation units compiled for different
 // instruction sets include this header, and the linker must not merge their copies.
-#ifndef MBERT_PLUGINS_CPU_STORAGE_H_
-#define MBERT_PLUGINS_CPU_STORAGE_H_
+#ifndef MBERT_PLUGINS_CPU_HALF_H_
+#define MBERT_PLUGINS_CPU_HALF_H_
 
 #include <cstdint>
 #include <cstring>
@@ -85,4 +85,4 @@ template <typename Int, typename Float>
 }  // namespace
 }  // namespace mbert::cpu
 
-#endif  // MBERT_PLUGINS_CPU_STORAGE_H_
+#endif  // MBERT_PLUGINS_CPU_HALF_H_

@@ -1,4 +1,4 @@
-#include "emulated.h"
+#include "gpu.h"
 
 #include <cmath>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "../../cpu/storage.h"
+#include "cpu/half.h"
 #include "fiber.h"
 
 namespace mbert::cuda {

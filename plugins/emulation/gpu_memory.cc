@@ -1,4 +1,4 @@
-#include "emulated_memory.h"
+#include "gpu_memory.h"
 
 #include <algorithm>
 #include <cstring>

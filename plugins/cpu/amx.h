@@ -1,13 +1,13 @@
-// The processor's tiles (AMX): eight registers of up to 16 rows of 64 bytes, and the products of
-// two of them that are added to a third one.
+// AMX: eight tile registers of up to 16 rows of 64 bytes, and products of two tiles that are added
+// to a third.
 //
-// In MBERT_EMULATE_AMX's builds they are emulated. Otherwise a function is an instruction; not the
-// compiler's intrinsics, because GCC's take the numbers of tiles as literals only, and do not say
-// that they read memory.
+// Each function is one instruction. They are inline assembly, because GCC's intrinsics take tile
+// numbers as literals only and do not tell the compiler that they read memory. With
+// MBERT_EMULATED_TILES the tiles are emulated instead.
 //
-// Everything is in an anonymous namespace on purpose: see storage.h.
-#ifndef MBERT_PLUGINS_CPU_TILES_H_
-#define MBERT_PLUGINS_CPU_TILES_H_
+// Everything is in an anonymous namespace on purpose: see half.h.
+#ifndef MBERT_PLUGINS_CPU_AMX_H_
+#define MBERT_PLUGINS_CPU_AMX_H_
 
 #include <cstdint>
 
@@ -18,8 +18,7 @@ constexpr int kTiles = 8;
 constexpr int kTileRows = 16;
 constexpr int kTileRowBytes = 64;
 
-// The tiles' shapes, as ldtilecfg reads them from memory. A tile that is not used has no rows of no
-// bytes.
+// The shapes of all tiles, in the memory layout of ldtilecfg. An unused tile has 0 rows of 0 bytes.
 struct TileConfig {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -38,15 +37,15 @@ static_assert(sizeof(TileConfig) == 64);
 }  // namespace
 }  // namespace mbert::cpu
 
-#if defined(MBERT_EMULATE_AMX)
-#include "emulated_tiles.h"
+#if defined(MBERT_EMULATED_TILES)
+#include "emulation/amx_tiles.h"
 #else
 
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
 struct Tiles {
-  // The tiles belong to the thread from here to release(), and are zeros.
+  // Reserves the tiles for this thread until release(), and clears them.
   [[gnu::always_inline]] static void configure(const TileConfig& config) {
     __asm__ volatile("ldtilecfg %0" : : "m"(config));
   }
@@ -56,7 +55,7 @@ struct Tiles {
   [[gnu::always_inline]] static void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
   }
-  // Rows lie `stride` bytes apart.
+  // Rows are `stride` bytes apart in memory.
   template <int kTile>
   [[gnu::always_inline]] static void load(const void* from, std::int64_t stride) {
     __asm__ volatile("tileloadd (%0,%1), %%tmm%c2"
@@ -72,13 +71,12 @@ struct Tiles {
                      : "memory");
   }
 
-  // kSum[m][n] += the sum of kA[m][4k + i] * kB[k][4n + i]: bytes with a sign times bytes without,
-  // in int32.
+  // kSum[m][n] += sum over k and i of kA[m][4k + i] * kB[k][4n + i]: int8 times uint8, in int32.
   template <int kSum, int kA, int kB>
   [[gnu::always_inline]] static void add_signed_times_unsigned() {
     __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
   }
-  // kSum[m][n] += the sum of kA[m][2k + i] * kB[k][2n + i]: bfloat16, in float32.
+  // kSum[m][n] += sum over k and i of kA[m][2k + i] * kB[k][2n + i]: bfloat16, in float32.
   template <int kSum, int kA, int kB>
   [[gnu::always_inline]] static void add_bfloat16() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
@@ -89,4 +87,4 @@ struct Tiles {
 }  // namespace mbert::cpu
 
 #endif
-#endif  // MBERT_PLUGINS_CPU_TILES_H_
+#endif  // MBERT_PLUGINS_CPU_AMX_H_

@@ -1,6 +1,6 @@
 // What kernels and machines share: markers for device code, element types, plain vectors.
-#ifndef MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_
-#define MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_
+#ifndef MBERT_PLUGINS_CUDA_ARCH_TYPES_H_
+#define MBERT_PLUGINS_CUDA_ARCH_TYPES_H_
 
 #include <cstdint>
 
@@ -42,6 +42,14 @@ struct alignas(16) Words4 {
 
 constexpr int kWarpSize = 32;
 
+// The grid and the blocks of a kernel launch.
+struct LaunchShape {
+  int grid_x;
+  int grid_y;
+  int threads;                 // of a block
+  std::uint32_t shared_bytes;  // dynamic shared memory of a block
+};
+
 }  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_CUDA_HARDWARE_TYPES_H_
+#endif  // MBERT_PLUGINS_CUDA_ARCH_TYPES_H_

@@ -1,7 +1,7 @@
 // Fibers: several flows of control on one thread of the operating system, each with its own stack,
 // which hand over to each other where they choose to.
-#ifndef MBERT_PLUGINS_CUDA_HARDWARE_FIBER_H_
-#define MBERT_PLUGINS_CUDA_HARDWARE_FIBER_H_
+#ifndef MBERT_PLUGINS_EMULATION_FIBER_H_
+#define MBERT_PLUGINS_EMULATION_FIBER_H_
 
 #include <csetjmp>
 #include <cstddef>
@@ -35,4 +35,4 @@ class Fiber {
 
 }  // namespace mbert::cuda
 
-#endif  // MBERT_PLUGINS_CUDA_HARDWARE_FIBER_H_
+#endif  // MBERT_PLUGINS_EMULATION_FIBER_H_
