@@ -72,10 +72,12 @@ def test_missing_library_is_refused(
 @pytest.mark.parametrize(
     ("find", "exported"),
     [
-        pytest.param(onnxruntime_library, {"RegisterCustomOps"}, id="onnxruntime"),
+        pytest.param(
+            onnxruntime_library, {"RegisterCustomOps", "mbert_supported_isas"}, id="onnxruntime"
+        ),
         pytest.param(
             onnxruntime_cuda_library,
-            {"RegisterCustomOps"},
+            {"RegisterCustomOps", "mbert_supported_isas"},
             id="onnxruntime_cuda",
             marks=needs_nvcc,
         ),

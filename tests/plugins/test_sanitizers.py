@@ -35,7 +35,6 @@ def test_operators_are_clean() -> None:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "MBERT_ONNXRUNTIME_LIBRARY": str(library),
-        "MBERT_EMULATE_AMX": "1",
     }
     operators = ("varlen_attention", "varlen_pooling", "linear")
     tests = [str(Path(__file__).parent / f"test_{name}.py") for name in operators]

@@ -15,12 +15,16 @@ class Isa(NamedTuple):
     name: str
     parent: str
     attention: str  # the instruction set whose attention kernels it runs
+    needs: frozenset[str]  # what the processor must have beyond the parent's needs
 
 
 def _listed() -> tuple[Isa, ...]:
     text = (ROOT / "plugins" / "cpu" / "isa_list.h").read_text(encoding="utf-8")
-    entries = re.findall(r"^MBERT_ISA\((\w+), \w+, (\w+), (\w+),", text, re.MULTILINE)
-    return tuple(Isa(*entry) for entry in entries)
+    entries = re.findall(r"^MBERT_ISA\((\w+), \w+, (\w+), (\w+),([^\"]+),\s*\"", text, re.MULTILINE)
+    return tuple(
+        Isa(name, parent, attention, frozenset(re.findall(r"(\w+)\(\)", needs)))
+        for name, parent, attention, needs in entries
+    )
 
 
 # Of every architecture; amx_emulated, which only test builds have, is among them.

@@ -153,7 +153,8 @@ def compile_kernels(folder: Path, emulator: Path, mutant: Mutant | None) -> Path
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | AssertionError]:
     """Of each mutant the library, or why there is none; under "" that without a mistake."""
-    emulator = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="mbert_emulated_gpu") / "plugins" / "emulation" / "libmbert_emulated_gpu.a"
+    build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="mbert_emulated_gpu")
+    emulator = build / "plugins" / "emulation" / "libmbert_emulated_gpu.a"
 
     def compile_mutant(name: str) -> Path | AssertionError:
         try:
