@@ -9,9 +9,9 @@ from mbert.errors import ExportError
 from mbert.model.families.modernbert_config import ModelConfig
 from mbert.runtime.backends.tensorrt import LIBRARIES
 from mbert.runtime.backends.tensorrt.build_process import Progress
+from mbert.runtime.backends.tensorrt.profiles import profiles_for
 from mbert.runtime.bundle import MODEL
 from mbert.runtime.manifest import Engine, Limits, symbols_of
-from mbert.runtime.profiles import profiles_for
 
 from .graph import Graph
 from .padded import tokens_multiple

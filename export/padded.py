@@ -17,7 +17,7 @@ from onnx_ir import DataType
 
 from mbert.errors import ExportError
 from mbert.model.operators.pooling import POOLING_MODES
-from mbert.runtime.profiles import round_up
+from mbert.runtime.backends.tensorrt.profiles import round_up
 
 from .operators import DOMAIN, function_body, padded_functions
 

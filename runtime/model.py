@@ -100,6 +100,19 @@ class Model:
             f"target={info.target!r}, precision={info.precision!r}, dimension={self.dimension})"
         )
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say which class has a method that this one lacks."""
+            from .tasks import MODELS
+
+            owners = [cls.__name__ for cls in MODELS if hasattr(cls, name)]
+            hint = f"; {' and '.join(owners)} has it" if owners else ""
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}{hint}. The bundle's "
+                "task decides the class."
+            )
+
     def __reduce__(self) -> tuple[Callable[[], Model], tuple[()]]:
         """Pickle the folder and the options: unpickling loads the bundle again."""
         return self._reload, ()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mbert.runtime.backends import open_session
 from mbert.runtime.backends.onnxruntime import OnnxRuntimeSession
+from mbert.runtime.backends.tensorrt.calls import compute
 from mbert.runtime.bundle import MODEL, Bundle
-from mbert.runtime.calls import compute
 from mbert.runtime.manifest import Engine, Manifest
 
 from ..graph import Graph

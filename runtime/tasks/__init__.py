@@ -1,5 +1,6 @@
 """Tasks, one file each: settings, encode, decode, results, methods and commands."""
 
+from ..model import Model
 from . import (
     embedding,
     fill_mask,
@@ -24,7 +25,6 @@ _MODULES = (
 # By Hugging Face's name.
 TASKS: dict[str, Task] = {task.name: task for module in _MODULES for task in module.TASKS}
 
+MODELS: tuple[type[Model], ...] = tuple(model for module in _MODULES for model in module.MODELS)
 # Every command of `mbert run`.
-COMMANDS: tuple[Command, ...] = tuple(
-    command for module in _MODULES for model in module.MODELS for command in model.commands
-)
+COMMANDS: tuple[Command, ...] = tuple(command for model in MODELS for command in model.commands)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mbert.errors import ExportError
 from mbert.export.padded import OPSET, to_padded, tokens_multiple
 from mbert.model.operators.pooling import POOLING_MODES
-from mbert.runtime.calls import Call, compute
+from mbert.runtime.backends.tensorrt.calls import Call, compute
+from mbert.runtime.backends.tensorrt.profiles import profiles_for
 from mbert.runtime.manifest import Engine, Limits, TensorSpec
-from mbert.runtime.profiles import profiles_for
 from support.attention import Judgement, judge
 from support.cases import CASES, Case
 from support.onnx_nodes import attention_model, pooling_model, reduce, run

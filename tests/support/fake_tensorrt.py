@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbert.runtime.backends.dtypes import host_dtype
+from mbert.runtime.backends.tensorrt.profiles import shape_at
 from mbert.runtime.manifest import Profile, TensorSpec
-from mbert.runtime.profiles import shape_at
 from support.fake_cuda import FakeCuda
 
 Arrays = Mapping[str, NDArray[Any]]

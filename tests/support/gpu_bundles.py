@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from mbert.runtime.backends.tensorrt.profiles import profiles_for
 from mbert.runtime.bundle import file_sha256
 from mbert.runtime.manifest import (
     Engine,
@@ -25,7 +26,6 @@ from mbert.runtime.manifest import (
     TensorSpec,
     symbols_of,
 )
-from mbert.runtime.profiles import profiles_for
 from mbert.runtime.tasks import TASKS
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT

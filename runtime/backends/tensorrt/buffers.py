@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...manifest import Profile, TensorSpec
-from ...profiles import round_up, shape_at
+from .profiles import round_up, shape_at
 
 # The alignment of CUDA's own allocations, in bytes; kernels may rely on it.
 _ALIGNMENT = 256

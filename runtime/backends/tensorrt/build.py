@@ -10,9 +10,9 @@ from mbert.errors import BackendError
 
 from ...manifest import Profile, TensorSpec
 from ...onnx_names import node_domains
-from ...profiles import shape_at
 from .api import Library, Log
 from .build_process import BuildReport, BuildRequest, Progress, Warn
+from .profiles import shape_at
 
 # Domains of ONNX's own operators.
 _STANDARD = frozenset({"", "ai.onnx"})

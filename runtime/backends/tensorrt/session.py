@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from mbert.errors import BackendError
 
-from ...calls import Call, compute
 from ...manifest import Engine, Manifest, TensorSpec
 from ..cuda import Stream
 from ..dtypes import as_float32, host_dtype
 from .api import Library, Log
 from .buffers import Slot, capacity, lay_out, span
+from .calls import Call, compute
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

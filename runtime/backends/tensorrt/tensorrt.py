@@ -13,8 +13,7 @@ from typing import Any
 from mbert.errors import BackendError
 from mbert.plugins import tensorrt_library
 
-from ...cache import cache_folder
-from ...files import read_or_empty, replace_file
+from ...cache import cache_folder, read_or_empty, replace_file
 from ...manifest import Engine
 from .. import cuda
 from .api import Library, Log

@@ -12,7 +12,7 @@ from typing import Any
 
 from mbert.errors import BackendError
 
-from ...files import read_or_empty, replace_file
+from ...cache import read_or_empty, replace_file
 from ...manifest import Engine
 from .api import Library
 from .build import build_engine

@@ -27,9 +27,9 @@ from mbert.runtime.backends.tensorrt.build_process import (
     Progress,
     build_in_child,
 )
+from mbert.runtime.backends.tensorrt.profiles import profiles_for
 from mbert.runtime.backends.tensorrt.session import TensorRTSession
 from mbert.runtime.manifest import Engine, Limits, Profile
-from mbert.runtime.profiles import profiles_for
 from support.exports import listed, read_only
 from support.gpu_bundles import make_manifest
 

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbert.runtime.backends.tensorrt.profiles import (
+    bucket_count,
+    bucket_length,
+    profiles_for,
+    round_up,
+    shape_at,
+)
 from mbert.runtime.manifest import Limits, Profile, TensorSpec, symbols_of
-from mbert.runtime.profiles import bucket_count, bucket_length, profiles_for, round_up, shape_at
 
 PACKED = {"tokens", "sequences"}
 PADDED = {"tokens", "groups", "length", "masks"}

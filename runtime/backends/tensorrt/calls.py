@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mbert.errors import InputError
 
-from .manifest import Engine, TensorSpec, symbols_of
-from .packing import Int32Array
+from ...manifest import Engine, TensorSpec, symbols_of
+from ...packing import Int32Array
 from .profiles import bucket_count, bucket_length, round_up, shape_at
 
 Feeds = dict[str, NDArray[Any]]

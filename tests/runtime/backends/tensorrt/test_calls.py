@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mbert.errors import InputError
-from mbert.runtime.calls import Call, compute, plan
+from mbert.runtime.backends.tensorrt.calls import Call, compute, plan
+from mbert.runtime.backends.tensorrt.profiles import profiles_for, shape_at
 from mbert.runtime.feeds import counted_tokens
 from mbert.runtime.manifest import Engine, Limits, TensorSpec, symbols_of
-from mbert.runtime.profiles import profiles_for, shape_at
 
 PACKED = (
     TensorSpec("input_ids", "int32", ("tokens",)),

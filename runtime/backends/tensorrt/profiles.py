@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from .manifest import Limits, Profile, TensorSpec
+from ...manifest import Limits, Profile, TensorSpec
 
 # Calls up to this many tokens are for latency: an engine has a profile of its own for them.
 LATENCY_TOKENS = 512
