@@ -1,4 +1,4 @@
-"""Load a bundle; export a checkpoint to one first, once, where that is needed."""
+"""Load a bundle; export a checkpoint to one first."""
 
 from __future__ import annotations
 
@@ -73,9 +73,11 @@ def load(
     if not _is_checkpoint(path):
         for name, value in (("task", task), ("revision", revision)):
             if value is not None:
-                raise InputError(f"{name} is {value!r}; {path} is no checkpoint but a bundle.")
+                raise InputError(f"{name} is {value!r}; {path} is a bundle; expected a checkpoint.")
         if precision != "auto":
-            raise InputError(f"precision is {precision!r}; {path} is no checkpoint but a bundle.")
+            raise InputError(
+                f"precision is {precision!r}; {path} is a bundle; expected a checkpoint."
+            )
         return load_bundle(path, **options)
     return load_bundle(_exported(path, task, precision, revision), **options)
 
@@ -91,7 +93,7 @@ def _is_checkpoint(path: str | os.PathLike[str]) -> bool:
 def _exported(
     path: str | os.PathLike[str], task: str | None, precision: str, revision: str | None
 ) -> Path:
-    """Return the cached bundle of a checkpoint; export it if there is none yet."""
+    """Return the cached bundle of a checkpoint, exported now if missing."""
     try:
         from .export import convert
         from .export.checkpoint.folder import open_checkpoint
@@ -103,7 +105,7 @@ def _exported(
     cache = cache_folder()
     if cache is None:
         raise BackendError(
-            f"{os.fspath(path)} is a checkpoint, and there is no cache folder to export it into. "
+            f"{os.fspath(path)} is a checkpoint, but this user has no cache folder to export it into. "
             "Set MBERT_CACHE, or export it with mbert-export and load the bundle."
         )
     checkpoint = open_checkpoint(os.fspath(path), revision)

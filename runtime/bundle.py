@@ -1,4 +1,4 @@
-"""Opening a bundle: every file is checked before anything of it is used."""
+"""Open a bundle; check every file before use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle folder whose files are those of its manifest."""
+    """A bundle folder whose files match its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -42,13 +42,13 @@ class Bundle:
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read the manifest and check the files: sizes always, hashes once.
 
-    A stamp in the user's cache remembers that the hashes of these very files (by size, inode and
-    time of change) were right.
+    A stamp in the user's cache records that the hashes of these files (by size, inode and time of
+    change) were right.
 
     Raises:
-        BundleError: not a bundle, of a newer format, or not as it was exported.
+        BundleError: not a bundle, a newer format, or files that changed since the export.
     """
-    # Resolved once: a link that is turned to another bundle meanwhile must not mix the two.
+    # Resolve once: a link that changes meanwhile must not mix two bundles.
     root = Path(path).resolve()
     manifest = read_manifest(root)
     if MODEL not in manifest.files:
@@ -57,7 +57,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         _check_size(root, name, entry)
     cache = cache_folder()
     stamp = cache / "checked" / _fingerprint(root, manifest) if cache else None
-    if stamp is None or not os.path.exists(stamp):  # False, not an error, where none can be
+    if stamp is None or not os.path.exists(stamp):  # False if the cache cannot exist
         for name, entry in manifest.files.items():
             _check_hash(root / name, entry)
         _check_external_data(root / MODEL, manifest)
@@ -107,7 +107,7 @@ def _check_hash(path: Path, entry: FileEntry) -> None:
 
 
 def _check_external_data(model: Path, manifest: Manifest) -> None:
-    """Weights come from files that were checked, and from nowhere else."""
+    """Raise if the model reads weights from a file that was not checked."""
     try:
         # As paths, "./x" and "x" are the same; ".." stays.
         named = {str(PurePosixPath(name)) for name in external_files(model.read_bytes())}
@@ -120,7 +120,7 @@ def _check_external_data(model: Path, manifest: Manifest) -> None:
 
 
 def _fingerprint(root: Path, manifest: Manifest) -> str:
-    """Name this very set of files; any write to one of them changes it."""
+    """Identify this set of files; any write to one of them changes the result."""
     digest = hashlib.sha256(str(root).encode())
     digest.update((root / MANIFEST).read_bytes())
     for name in manifest.files:

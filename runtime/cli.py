@@ -91,7 +91,7 @@ def _command(model: Model, chosen: dict[str, Any], bundle: Path) -> Command:
         if name not in taken:
             flags = ", ".join(option.flag for option in command.options)
             raise click.UsageError(
-                f"--{name.replace('_', '-')} is no option here: {what}, which takes {flags}."
+                f"--{name.replace('_', '-')} does not apply: {what}, which takes {flags}."
             )
     return command
 

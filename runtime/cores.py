@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""Count the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def usable_cores() -> int:
 
 
 def _quota() -> float | None:
-    """Cores by the control group's bandwidth limit; None where there is none."""
+    """Return the control group's CPU quota in cores; None without one."""
     try:
         if _CGROUP_2.exists():
             quota, period = _CGROUP_2.read_text().split()

@@ -163,7 +163,7 @@ class Model:
             For each text int32 [tokens]. For a single string, that string's.
 
         Raises:
-            InputError: a value that is no text.
+            InputError: a value that is not a text.
             BundleError: the checkpoint had no tokenizer.
         """
         if isinstance(texts, str):
@@ -227,7 +227,7 @@ class Model:
         for name, value in inputs.items():
             if name not in specs:
                 raise InputError(
-                    f"{name} is no input of this {self.task} bundle; its inputs beside input_ids "
+                    f"{name} is not an input of this {self.task} bundle; its inputs beside input_ids "
                     f"and cu_seqlens are {', '.join(specs) or '(none)'}."
                 )
             if value is not None:

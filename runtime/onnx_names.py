@@ -1,7 +1,7 @@
-"""Names that an ONNX model refers to, without the onnx package: weight files, operator domains.
+"""Read weight files and operator domains of an ONNX model without the onnx package.
 
-Runtimes open whatever path a model names, and one aborts the process over an operator that it takes
-for a plugin, so the names are read here first: a walk over the few protobuf fields on the way.
+Runtimes open any path that a model names, and TensorRT-RTX aborts the process on a plugin node, so
+both are checked first. Only the protobuf fields on the way are parsed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def node_domains(model: bytes) -> set[str]:
 
 
 def _messages(model: bytes, wanted: str) -> Iterator[memoryview]:
-    """Every message of one kind, wherever in the model."""
+    """Yield every message of one kind in the model."""
     pending = [("Model", memoryview(model))]
     while pending:
         kind, message = pending.pop()
@@ -72,7 +72,7 @@ def _text(value: bytes | memoryview) -> str:
 
 
 def _length_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Field number and contents of each length-delimited field."""
+    """Yield number and contents of each length-delimited field."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

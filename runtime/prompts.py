@@ -11,7 +11,7 @@ from .tokenization import Text
 
 
 class PromptText(str):
-    """A prompt's text, never taken for the name of a prompt."""
+    """A prompt's text, never looked up as a name."""
 
 
 class HasPrompts(Protocol):

@@ -78,8 +78,8 @@ def needs_ranges(dtype: str) -> bool:
 def quantized(vectors: FloatArray, dtype: str, ranges: FloatArray | None) -> NDArray[Any]:
     """Quantise [n, dim] vectors.
 
-    int8 and uint8 [n, dim]: the number of the step, of 255 equal ones, that a value lies in (less
-    128 for int8); values outside of the range take its first or last step. binary and ubinary
+    int8 and uint8 [n, dim]: index of the value's step among 255 equal ones (minus 128 for int8);
+    values outside of the range take the first or last step. binary and ubinary
     [n, ceil(dim / 8)]: a bit for each dimension, 1 where the value is above 0, the first dimension
     in the highest bit (int8, less 128, and uint8).
 

@@ -85,7 +85,7 @@ class Tokenizer:
         """Tokenize texts or pairs of any length, special tokens included.
 
         Raises:
-            InputError: a value that is no text, or an id outside the vocabulary.
+            InputError: a value that is not a text, or an id outside the vocabulary.
         """
         found = [np.asarray(encoding.ids, np.int32) for encoding in self._encodings(texts, None)]
         for i, ids in enumerate(found):
@@ -115,7 +115,7 @@ class Tokenizer:
             group: number of consecutive inputs that messages count as one text.
 
         Raises:
-            InputError: a value that is no text, an id outside the vocabulary, or a text that is
+            InputError: a value that is not a text, an id outside the vocabulary, or a text that is
                 too long with overflow "error".
         """
         longest = self._longest if longest is None else longest
@@ -140,7 +140,7 @@ class Tokenizer:
             prompt: characters at the start of each text that every window repeats.
 
         Raises:
-            InputError: a value that is no text, an id outside the vocabulary, a pair that is too
+            InputError: a value that is not a text, an id outside the vocabulary, a pair that is too
                 long, or a stride that is too large.
         """
         encodings = self._encodings(texts, None, first)
@@ -172,7 +172,7 @@ class Tokenizer:
             first: index of the first text in messages.
 
         Raises:
-            InputError: a value that is no text, a pair, an id outside the vocabulary, or a text
+            InputError: a value that is not a text, a pair, an id outside the vocabulary, or a text
                 that is too long with overflow "error".
         """
         for i, text in enumerate(texts, first):
@@ -203,7 +203,7 @@ class Tokenizer:
             first: index of the first pair in messages.
 
         Raises:
-            InputError: a value that is no pair of texts, or an id outside the vocabulary.
+            InputError: a value that is not a pair of texts, or an id outside the vocabulary.
         """
         encodings = self._encodings(pairs, longest, first, "only_second")
         return [

@@ -1,7 +1,7 @@
 """A bundle with the interface of sentence-transformers' SentenceTransformer.
 
-Code that is written for that class runs on a bundle when it imports this one instead. What a bundle
-cannot do is refused; nothing that a caller asks for is left out in silence.
+Code written for that class runs on a bundle when it imports this one instead. Options that a bundle
+cannot honour raise InputError; none is ignored silently, unless it has no effect on the result.
 """
 
 from __future__ import annotations
@@ -46,24 +46,22 @@ class SentenceTransformer:
         Args:
             model_name_or_path: the bundle's folder, or a model that is loaded already.
             device: as in :func:`mbert.load`.
-            prompts: further prompts by name, or others in the place of the checkpoint's.
-            default_prompt_name: of the prompt that is used where none is asked for; None: the
-                checkpoint's.
-            truncate_dim: how many of the first values of a vector are kept; None: as the
-                checkpoint says.
-            trust_remote_code: accepted; a bundle has no code.
-            cache_folder: accepted; nothing is downloaded.
-            options: others that the class has, each to be refused by its name.
+            prompts: more prompts by name; they replace the checkpoint's of the same name.
+            default_prompt_name: prompt to use if the caller names none; None: the checkpoint's.
+            truncate_dim: leading values of a vector to keep; None: the checkpoint's.
+            trust_remote_code: ignored; a bundle has no code.
+            cache_folder: ignored; nothing is downloaded.
+            options: other options of that class; each raises InputError.
 
         Raises:
-            InputError: a default prompt that is not there; a device for a loaded model; an option
-                that a bundle cannot honour.
+            InputError: an unknown default prompt, a device for a loaded model, or an option that a
+                bundle cannot honour.
             BundleError: as :func:`mbert.load`.
             BackendError: as :func:`mbert.load`.
         """
         if options:
             raise InputError(
-                f"{', '.join(options)}: a bundle has no such option. What it is was settled by the "
+                f"{', '.join(options)}: not an option of a bundle, whose settings are fixed by the "
                 "export."
             )
         if isinstance(model_name_or_path, Embedder):
@@ -96,21 +94,21 @@ class SentenceTransformer:
         pool: None = None,
         chunk_size: None = None,
     ) -> NDArray[Any] | Tensor | list[Tensor]:
-        """Compute the vectors of texts; a text that is too long is cut.
+        """Embed texts; texts that are too long are truncated.
 
         Args:
             sentences: a text, or several.
             prompt_name: of the prompt in front of each text; ``prompt`` comes first.
             prompt: the text in front of each text; None: the default prompt.
-            batch_size: checked only: batches are packed by tokens, and no result depends on them.
-            show_progress_bar: None: where the logger "mbert" is at INFO or below.
+            batch_size: checked only, since batches are packed by tokens.
+            show_progress_bar: None: True if the logger "mbert" is at INFO or below.
             output_value: "sentence_embedding".
             precision: "float32", "int8", "uint8", "binary" or "ubinary".
             convert_to_numpy: give an array; else, without ``convert_to_tensor``, a list of tensors.
             convert_to_tensor: give a tensor (needs PyTorch).
             device: None, or where the model is.
             normalize_embeddings: scale each vector to length 1.
-            truncate_dim: how many of the first values are kept; None: the model's.
+            truncate_dim: leading values to keep; None: the model's.
             pool: None; a bundle runs in one process.
             chunk_size: None.
 
@@ -118,7 +116,7 @@ class SentenceTransformer:
             [n, dim], or [dim] for a single text, which is a ``str``.
 
         Raises:
-            InputError: a value that a bundle cannot honour; a prompt that is not there.
+            InputError: a value that a bundle cannot honour, or an unknown prompt.
         """
         if batch_size <= 0:
             raise InputError(f"batch_size is {batch_size}; expected at least 1.")
@@ -177,9 +175,9 @@ class SentenceTransformer:
         embeddings1: NDArray[Any] | Tensor | Sequence[Any],
         embeddings2: NDArray[Any] | Tensor | Sequence[Any],
     ) -> NDArray[np.float32] | Tensor:
-        """Compare every one of the first vectors with every one of the second, [n, m].
+        """Compare each of the first vectors with each of the second: [n, m].
 
-        A tensor where the first are one, or a list of tensors; else an array.
+        Return a tensor if the first are one, or a list of tensors; else an array.
         """
         scores = self.model.similarity(np.asarray(embeddings1), np.asarray(embeddings2))
         return _like(scores, embeddings1)
@@ -189,19 +187,19 @@ class SentenceTransformer:
         embeddings1: NDArray[Any] | Tensor | Sequence[Any],
         embeddings2: NDArray[Any] | Tensor | Sequence[Any],
     ) -> NDArray[np.float32] | Tensor:
-        """Compare every one of the first vectors with its counterpart, [n]; else as above."""
+        """Compare each of the first vectors with its counterpart: [n]; else as above."""
         scores = self.model.similarity_pairwise(np.asarray(embeddings1), np.asarray(embeddings2))
         return _like(scores, embeddings1)
 
     @property
     def similarity_fn_name(self) -> str:
-        """How :meth:`similarity` compares."""
+        """Name of the similarity function."""
         own = self.model.info.embedding
         return own.similarity if own else "cosine"
 
     @property
     def max_seq_length(self) -> int:
-        """The most tokens of a text."""
+        """Maximum number of tokens of a text."""
         return self.model.info.limits.max_sequence_length
 
     @max_seq_length.setter
@@ -213,11 +211,11 @@ class SentenceTransformer:
             )
 
     def get_embedding_dimension(self) -> int:
-        """How many values a vector has."""
+        """Return the number of values of a vector."""
         return self._dimensions(None) or self.model.dimension
 
     def get_sentence_embedding_dimension(self) -> int:
-        """The older name of :meth:`get_embedding_dimension`."""
+        """Older name of :meth:`get_embedding_dimension`."""
         return self.get_embedding_dimension()
 
     def _dimensions(self, truncate_dim: int | None) -> int | None:
@@ -229,7 +227,7 @@ class SentenceTransformer:
             return ""
         if name not in self.prompts:
             raise InputError(
-                f"There is no prompt {name!r}; expected one of {', '.join(self.prompts) or 'none'}."
+                f"The prompt {name!r} is unknown; expected one of {', '.join(self.prompts) or 'none'}."
             )
         return self.prompts[name]
 
@@ -249,12 +247,12 @@ class SentenceTransformer:
 
 
 def role_prompt(prompts: Mapping[str, str], role: str) -> str | None:
-    """The name of the prompt for "query" or "document" among ``prompts``; None: there is none."""
+    """Return the name of the prompt for "query" or "document", or None."""
     return next((name for name in PROMPT_NAMES[role] if name in prompts), None)
 
 
 def _like(scores: NDArray[np.float32], values: Any) -> NDArray[np.float32] | Tensor:
-    """``scores``, as a tensor where ``values`` are one, or a list of tensors."""
+    """Return ``scores``, as a tensor if ``values`` are one, or a list of tensors."""
     if isinstance(values, list | tuple) and values:
         values = values[0]
     if isinstance(values, np.ndarray) or not hasattr(values, "numpy"):

@@ -1,7 +1,7 @@
 """What every task is made of: the task, its operations, its commands.
 
 A front door (a method, the command line, a server) makes an operation, encodes inputs, lets the
-engine run the sequences, and decodes the rows. Whoever batches across callers stands between.
+engine run the sequences, and decodes the rows. Batching across callers fits in between.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def check_ranking(query: object, documents: Iterable[str]) -> Ranking:
     """Return the query and a list of its documents.
 
     Raises:
-        InputError: the query is no string, or the documents are one.
+        InputError: the query is not a string, or the documents are one.
     """
     if not isinstance(query, str):
         raise InputError(f"query is a {type(query).__name__}; expected a string.")

@@ -1,8 +1,8 @@
-"""A packed batch becomes calls of an engine: split to fit, padded to buckets, put back in order.
+"""Split a packed batch into calls of an engine, pad them to buckets, and join their outputs.
 
-An engine is compiled for ranges of sizes, and its kernels and graphs for the sizes that it meets:
-every size is rounded up to a bucket. Two kinds of signature are fed from the same packed batch: the
-packed one, and the one of engines whose global attention works on padded groups.
+An engine has ranges of sizes, and compiles kernels or graphs for each size that it meets, so every
+size is rounded up to a bucket. Engines have one of two signatures: packed inputs, or inputs for
+global attention over padded groups (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Call:
     """One run of the engine.
 
     Attributes:
-        profile: index of the profile that it takes.
-        sizes: value of every symbol of the signature, rounded up to its bucket.
-        feeds: the arrays of the engine's inputs, of those sizes.
-        rows: which rows of the batch's outputs these are, for each of what outputs have rows for.
+        profile: index of the engine's profile to use.
+        sizes: value of each symbol in the signature, rounded up to its bucket.
+        feeds: the engine's inputs, of those sizes.
+        rows: indices of the batch's output rows, for each kind of rows ("tokens", ...).
     """
 
     profile: int
@@ -40,7 +40,7 @@ class Call:
     rows: dict[str, NDArray[np.int64]]
 
     def rows_of(self, output: TensorSpec) -> NDArray[np.int64]:
-        """The rows of ``output``: as many of the engine's count, the rest is padding."""
+        """Return the batch's rows of ``output``; further rows of the engine are padding."""
         return self.rows[str(output.shape[0])]
 
 
@@ -65,14 +65,14 @@ def plan(
     inputs: Sequence[TensorSpec],
     rows: Collection[str],
 ) -> Iterator[Call]:
-    """Give the calls that compute ``batch``.
+    """Yield the calls that compute ``batch``.
 
     Args:
-        batch: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and whatever else
-            of docs/bundle.md the signature has; checked already.
+        batch: ``input_ids`` int32 [tokens], ``cu_seqlens`` int32 [sequences + 1] and the
+            other inputs of the signature (docs/bundle.md); already checked.
         engine: its profiles and granularity.
         inputs: the engine's signature.
-        rows: what the outputs have rows for: "tokens", "sequences" or "masks".
+        rows: kinds of rows that the outputs have: "tokens", "sequences" or "masks".
 
     Raises:
         InputError: a sequence longer than any profile takes.
@@ -147,7 +147,7 @@ def _split(batch: Mapping[str, Int32Array], engine: Engine, symbols: set[str]) -
                 "was built for. Export with a larger --max-sequence-length."
             )
         rows = np.flatnonzero((masks >= begin) & (masks < end))
-        # Where the signature has no masks, there is one part whatever the batch has.
+        # A signature without masks needs one part only.
         step = engine.profiles[profile].ranges.get("masks", (0, 0, max(rows.size, 1)))[2]
         for at in range(0, max(rows.size, 1), step):
             chosen = rows[at : at + step]
@@ -226,7 +226,7 @@ def _packed_feeds(part: _Part, sizes: dict[str, int]) -> Feeds:
 
 
 def _padded_feeds(cu_seqlens: Int32Array, sizes: dict[str, int]) -> Feeds:
-    """Where each token lies in its sequence and in its padded group, and back (docs/engines.md).
+    """Map each token to its position and its place in a padded group, and back (docs/engines.md).
 
     ``positions`` int32 [tokens], ``pad_index`` int32 [groups, length], ``unpad_index`` int32
     [tokens], ``key_mask`` bool [groups, 1, 1, length].

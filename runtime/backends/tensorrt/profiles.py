@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 
 from ...manifest import Limits, Profile, TensorSpec
 
-# Calls up to this many tokens are for latency: an engine has a profile of its own for them.
+# An engine has a separate profile for latency, for calls up to this many tokens.
 LATENCY_TOKENS = 512
 _LATENCY_GROUPS = 8
-# A profile holds lengths from a quarter of its own on, so at most four padded rows for each token.
+# A profile takes lengths from a quarter of its longest, so padding adds at most three rows a token.
 _LENGTH_STEP = 4
 _LEAST_LENGTH = 128
 # Logits of one call at the most, as a part of its tokens; more masks take more calls.
