@@ -1,7 +1,7 @@
 """Every code block of the pages runs, and prints what the page shows.
 
-A page's blocks run in order, in one folder, where ``examples`` is that of the repository. They
-share Python's variables. ``bundle(name, task)`` in a hidden ``<!-- setup ... -->`` comment makes a
+A page's blocks run in order, in a folder that has the repository's ``examples``. They share
+Python's variables. ``bundle(name, task)`` in a hidden ``<!-- setup ... -->`` comment makes a
 bundle. A block below ``<!-- not run: REASON -->`` is only parsed: its options and targets exist.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -91,7 +92,9 @@ def test_blocks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "examples").mkdir()
+    for path in (ROOT / "examples").iterdir():
+        (tmp_path / "examples" / path.name).symlink_to(path)
 
     def bundle(name: str, task: str) -> None:
         (tmp_path / name).symlink_to(bundles(task))
@@ -132,6 +135,9 @@ def _run_commands(block: Block, where: str) -> None:
         commands = list(zip(parts[::2], parts[1::2], strict=True))
     for command, want in commands:
         program, *arguments = shlex.split(command, comments=True) or [""]
+        if program == "cd":
+            os.chdir(arguments[0])  # monkeypatch.chdir restores the tests' folder
+            continue
         assert program in COMMANDS, f"{where}: only {', '.join(COMMANDS)} can be run"
         # In this process: starting another one for each command would take most of the time.
         done = CliRunner().invoke(main, [*COMMANDS[program], *arguments])
