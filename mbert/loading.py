@@ -105,8 +105,8 @@ def _exported(
     cache = cache_folder()
     if cache is None:
         raise BackendError(
-            f"{os.fspath(path)} is a checkpoint, but this user has no cache folder to export it into. "
-            "Set MBERT_CACHE, or export it with mbert-export and load the bundle."
+            f"{os.fspath(path)} is a checkpoint, but this user has no cache folder to export it "
+            "into. Set MBERT_CACHE, or export it with mbert-export and load the bundle."
         )
     checkpoint = open_checkpoint(os.fspath(path), revision)
     key: list[Any] = [__version__, checkpoint.source, checkpoint.revision, task, precision]

@@ -227,8 +227,8 @@ class Model:
         for name, value in inputs.items():
             if name not in specs:
                 raise InputError(
-                    f"{name} is not an input of this {self.task} bundle; its inputs beside input_ids "
-                    f"and cu_seqlens are {', '.join(specs) or '(none)'}."
+                    f"{name} is not an input of this {self.task} bundle; its inputs beside "
+                    f"input_ids and cu_seqlens are {', '.join(specs) or '(none)'}."
                 )
             if value is not None:
                 feeds[name] = check_packed_input(

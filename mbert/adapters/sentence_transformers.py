@@ -227,7 +227,8 @@ class SentenceTransformer:
             return ""
         if name not in self.prompts:
             raise InputError(
-                f"The prompt {name!r} is unknown; expected one of {', '.join(self.prompts) or 'none'}."
+                f"The prompt {name!r} is unknown; expected one of "
+                f"{', '.join(self.prompts) or '(none)'}."
             )
         return self.prompts[name]
 
