@@ -71,13 +71,12 @@ def load(
         "kernels": kernels,
     }
     if not _is_checkpoint(path):
-        for name, value in (("task", task), ("revision", revision)):
-            if value is not None:
-                raise InputError(f"{name} is {value!r}; {path} is a bundle; expected a checkpoint.")
-        if precision != "auto":
-            raise InputError(
-                f"precision is {precision!r}; {path} is a bundle; expected a checkpoint."
-            )
+        defaults = {"task": None, "precision": "auto", "revision": None}
+        for name, value in (("task", task), ("precision", precision), ("revision", revision)):
+            if value != defaults[name]:
+                raise InputError(
+                    f"{name} is {value!r}, an option of checkpoints; {path} is a bundle."
+                )
         return load_bundle(path, **options)
     return load_bundle(_exported(path, task, precision, revision), **options)
 
