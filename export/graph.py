@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import nn
 
+from mbert.plugins.operators import DOMAIN, OPERATORS
 from mbert.runtime.bundle import MODEL, MODEL_DATA
 from mbert.runtime.manifest import TensorSpec
 
@@ -56,10 +57,7 @@ def _form(placement: Placement) -> tuple[int, Callable[[ir.Model], None]]:
 def _address_plugins(model: ir.Model) -> None:
     """Name the plugins for TensorRT's parser. No bodies are attached: it might prefer them."""
     for node in model.graph:
-        if node.domain == operators.DOMAIN:
-            node.attributes["plugin_namespace"] = ir.AttrString(
-                "plugin_namespace", operators.DOMAIN
-            )
-            node.attributes["plugin_version"] = ir.AttrString(
-                "plugin_version", str(operators.OPERATOR_VERSION)
-            )
+        if node.domain == DOMAIN:
+            node.attributes["plugin_namespace"] = ir.AttrString("plugin_namespace", DOMAIN)
+            version = str(OPERATORS[node.op_type].version)
+            node.attributes["plugin_version"] = ir.AttrString("plugin_version", version)

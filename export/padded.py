@@ -16,10 +16,10 @@ import onnxscript.optimizer
 from onnx_ir import DataType
 
 from mbert.errors import ExportError
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import DOMAIN, POOLING_MODES
 from mbert.runtime.backends.tensorrt.profiles import round_up
 
-from .operators import DOMAIN, function_body, padded_functions
+from .operators import function_body, padded_functions
 
 # The first opset with Attention.
 OPSET = 23

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +18,12 @@ from torch.export import Dim
 
 # Importing the package registers the operators with PyTorch.
 import mbert.model.operators  # noqa: F401
-from mbert.model.operators.linear import ACTIVATION_CODES
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import DOMAIN, DOMAIN_VERSION, OPERATORS, Operator
 from mbert.runtime.manifest import TensorSpec
 from mbert.runtime.tasks import TASKS
 
 from .inputs import SYMBOLS, make_batch
-from .operators import DOMAIN, OPERATOR_VERSION, OPERATORS, OPSET, function_bodies, register_schemas
+from .operators import OPSET, function_bodies, register_schemas
 
 _DTYPE_NAMES = {
     ir.DataType.FLOAT: "float32",
@@ -35,8 +33,8 @@ _DTYPE_NAMES = {
     ir.DataType.BOOL: "bool",
 }
 
-# Attributes that are names in PyTorch and integers in ONNX.
-_CODES = {"mode": POOLING_MODES, "activation": ACTIVATION_CODES}
+# Of attributes, as the exporter expects them in annotations.
+_PYTHON_TYPES = {"int": int, "float": float}
 
 
 def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
@@ -74,7 +72,7 @@ def trace(model: nn.Module, task: str, opset: int = OPSET) -> ir.Model:
     for output, rows in zip(traced.graph.outputs, outputs.values(), strict=True):
         assert output.shape is not None
         output.shape[0] = rows
-    traced.opset_imports[DOMAIN] = OPERATOR_VERSION
+    traced.opset_imports[DOMAIN] = DOMAIN_VERSION
     # The exporter notes source files and lines on every node, which nobody needs to run it.
     for node in traced.graph:
         node.metadata_props.clear()
@@ -99,7 +97,7 @@ def attach_functions(model: ir.Model) -> None:
 def operators_used(model: ir.Model) -> dict[str, int]:
     """Return name and version of each mbert operator in the graph."""
     names = {node.op_type for node in model.graph if node.domain == DOMAIN}
-    return dict.fromkeys(sorted(names), OPERATOR_VERSION)
+    return {name: OPERATORS[name].version for name in sorted(names)}
 
 
 def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
@@ -116,34 +114,37 @@ def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
 
 def _translations() -> dict[Any, Any]:
     """Map each PyTorch operator to a function that writes the ONNX node of the same name."""
-    domain = onnxscript.values.Opset(DOMAIN, OPERATOR_VERSION)
-    found = {}
-    for name in OPERATORS:
-        snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        operator = getattr(torch.ops.mbert, snake_case).default
-        found[operator] = _translation(getattr(domain, name), operator)
-    return found
+    domain = onnxscript.values.Opset(DOMAIN, DOMAIN_VERSION)
+    return {
+        getattr(torch.ops.mbert, operator.torch_name).default: _translation(
+            getattr(domain, operator.name), operator
+        )
+        for operator in OPERATORS.values()
+    }
 
 
-def _translation(node: Callable[..., Any], operator: Any) -> Callable[..., Any]:
+def _translation(node: Callable[..., Any], operator: Operator) -> Callable[..., Any]:
     """Make tensors the node's inputs and other arguments its attributes, names as their codes."""
-    types = {argument.name: argument.type for argument in operator._schema.arguments}
-    tensors = [name for name, its_type in types.items() if isinstance(its_type, torch.TensorType)]
+    types = {tensor.name: Any for tensor in operator.inputs} | {
+        attribute.name: str if attribute.codes else _PYTHON_TYPES[attribute.type]
+        for attribute in operator.attributes
+    }
     anywhere = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([inspect.Parameter(name, anywhere) for name in types])
+    codes = {attribute.name: attribute.codes for attribute in operator.attributes}
 
     def translated(*args: Any, **kwargs: Any) -> Any:
         values = signature.bind(*args, **kwargs).arguments
-        inputs = [values.pop(name) for name in tensors]
-        codes = {name: _CODES[name][values[name]] for name in values.keys() & _CODES.keys()}
-        return node(*inputs, **{**values, **codes})
+        inputs = [values.pop(tensor.name) for tensor in operator.inputs]
+        attributes = {
+            name: known[value] if (known := codes[name]) else value
+            for name, value in values.items()
+        }
+        return node(*inputs, **attributes)
 
     # The exporter takes arguments annotated as int, float or str for attributes.
-    attributes = {"int": int, "float": float, "str": str}
     translated.__signature__ = signature  # type: ignore[attr-defined]
-    translated.__annotations__ = {
-        name: attributes.get(str(its_type), Any) for name, its_type in types.items()
-    }
+    translated.__annotations__ = types
     return translated
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mbert.errors import BundleError
+from mbert.plugins.operators import OPERATORS
 
 from .checks import natural
 from .manifest import (
@@ -28,19 +29,6 @@ from .manifest import (
 )
 from .tasks import TASKS
 
-# Version of each operator's contract that this runtime computes.
-OPERATOR_VERSIONS = {
-    "VarlenAttention": 1,
-    "VarlenPooling": 1,
-    "Linear": 1,
-    "ResidualLinear": 1,
-    "NormLinear": 1,
-    "NormGatedLinear": 1,
-    "QuantizedLinear": 1,
-    "QuantizedResidualLinear": 1,
-    "QuantizedNormLinear": 1,
-    "QuantizedNormGatedLinear": 1,
-}
 _SINCE_FORMAT_2 = ("engine", "calibration")
 # By their key of the manifest. Optional keys within the format: older bundles lack them.
 _SETTINGS = {key: cls for task in TASKS.values() for key, cls in task.settings.items()}
@@ -106,7 +94,8 @@ def _parse(raw: dict[str, Any]) -> Manifest:
     if raw["labels"] is not None:
         values["labels"] = tuple(str(label) for label in raw["labels"])
     for name, version in raw["operators"].items():
-        if OPERATOR_VERSIONS.get(name) != version:
+        operator = OPERATORS.get(name)
+        if operator is None or operator.version != version:
             raise ValueError(f"operator {name} has version {version}, which mbert does not compute")
     _parse_task(values)
     return Manifest(**values)

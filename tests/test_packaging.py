@@ -21,7 +21,8 @@ FOLDERS = ("model", "export", "runtime", "plugins", "bench")
 
 # Whom each folder may import, beside itself and mbert.errors.
 MAY_IMPORT = {
-    "model": set(),
+    # The table of operators.
+    "model": {"plugins"},
     "plugins": set(),
     "runtime": {"plugins"},
     "export": {"model", "runtime", "plugins"},

@@ -17,7 +17,7 @@ def _package(name: str, *folders: Path) -> None:
 def bootstrap() -> None:
     """Make ``mbert.x`` importable from the folders of the checkout."""
     _package("mbert", ROOT / "mbert", ROOT)
-    for part in ("export", "model", "runtime"):
+    for part in ("export", "model", "plugins", "runtime"):
         _package(f"mbert.{part}", ROOT / part)
 
 

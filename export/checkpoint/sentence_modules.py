@@ -18,7 +18,7 @@ from mbert.model.heads.sentence_modules import (
     Normalize,
     Pooling,
 )
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import POOLING_MODES
 
 from .modules_json import IGNORED, MODULES, ModuleSpec
 from .weights import load_module

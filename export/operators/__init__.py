@@ -1,6 +1,6 @@
-"""The operators as ONNX knows them: their schemas, and their bodies in standard operators.
+"""The operators in ONNX: schemas from the table, and bodies in standard operators.
 
-A runtime that has the kernel registered uses the kernel; any other inlines the body.
+A runtime with the kernel registered uses the kernel; any other inlines the body.
 """
 
 from __future__ import annotations
@@ -14,27 +14,19 @@ import onnx.defs
 import onnx.parser
 from onnx.defs import OpSchema
 
-DOMAIN = "mbert"
+from mbert.plugins.operators import DOMAIN, OPERATORS, Operator, Tensor
+
 # Opset of the bodies, and of the CPU graph: what torch.onnx.export writes without conversion.
 OPSET = 18
-# Version of the operators' contract (inputs, attributes, meaning): the domain's opset version.
-OPERATOR_VERSION = 1
-OPERATORS = (
-    "VarlenAttention",
-    "VarlenPooling",
-    "Linear",
-    "ResidualLinear",
-    "NormLinear",
-    "NormGatedLinear",
-    "QuantizedLinear",
-    "QuantizedResidualLinear",
-    "QuantizedNormLinear",
-    "QuantizedNormGatedLinear",
-)
 
-_Input = OpSchema.FormalParameter
-_Attribute = OpSchema.Attribute
-_FLOATS = ("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], "")
+_ONNX_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "bfloat16": "tensor(bfloat16)",
+    "int32": "tensor(int32)",
+    "uint8": "tensor(uint8)",
+}
+_ATTRIBUTE_TYPES = {"int": OpSchema.AttrType.INT, "float": OpSchema.AttrType.FLOAT}
 
 
 def function_body(operator: str, opset: int = OPSET) -> onnx.FunctionProto:
@@ -48,7 +40,7 @@ def function_body(operator: str, opset: int = OPSET) -> onnx.FunctionProto:
 
 
 def _text(operator: str) -> str:
-    """The body as text; the relatives of QuantizedLinear differ from Linear's by one operand."""
+    """Return the body as text; bodies of Quantized* are those of float weights plus a scale."""
     file = files(__name__).joinpath(f"{operator}.onnxtxt")
     if file.is_file():
         return file.read_text(encoding="utf-8")
@@ -70,114 +62,40 @@ def function_bodies(operators: Iterable[str], opset: int = OPSET) -> list[onnx.F
 
 
 def padded_functions() -> list[onnx.FunctionProto]:
-    """Parse the functions that take the place of VarlenAttention where no plugin can be loaded."""
+    """Parse the functions that replace VarlenAttention for engines that load no plugins."""
     folder = files(__name__).joinpath("padded")
     texts = (f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith(".onnxtxt"))
     return [onnx.parser.parse_function(text) for text in texts]
 
 
 def register_schemas() -> None:
-    """Make the operators known to the ``onnx`` package of this process; harmless when repeated."""
-    integer = OpSchema.AttrType.INT
-    schemas = [
-        OpSchema(
-            "VarlenAttention",
-            DOMAIN,
-            OPERATOR_VERSION,
-            "Rotary attention within packed sequences, global or in a sliding window.",
-            inputs=[
-                _Input("qkv", "T", "[tokens, 3 * heads * head_dim]"),
-                _Input("cu_seqlens", "tensor(int32)", "[sequences + 1], cumulative from 0"),
-                _Input("rope", "tensor(float)", "[max_position, head_dim], cosines then sines"),
-            ],
-            outputs=[_Input("context", "T", "[tokens, heads * head_dim]")],
-            type_constraints=[_FLOATS],
-            attributes=[
-                _Attribute("num_heads", integer, "attention heads", required=True),
-                _Attribute("scale", OpSchema.AttrType.FLOAT, "of the scores", required=True),
-                _Attribute("window", integer, "-1, or the largest abs(i - j)", required=True),
-            ],
-        ),
-        OpSchema(
-            "VarlenPooling",
-            DOMAIN,
-            OPERATOR_VERSION,
-            "One vector for each packed sequence.",
-            inputs=[
-                _Input("hidden", "T", "[tokens, hidden_size]"),
-                _Input("cu_seqlens", "tensor(int32)", "[sequences + 1], cumulative from 0"),
-            ],
-            outputs=[_Input("pooled", "T", "[sequences, hidden_size]")],
-            type_constraints=[_FLOATS],
-            attributes=[_Attribute("mode", integer, "0 to 5: docs/operators.md", required=True)],
-        ),
-        *_linear_schemas(),
-    ]
-    for schema in schemas:
-        if not onnx.defs.has(schema.name, DOMAIN):
-            onnx.defs.register_schema(schema)
+    """Make the operators known to the ``onnx`` package of this process; idempotent."""
+    for operator in OPERATORS.values():
+        if not onnx.defs.has(operator.name, DOMAIN):
+            onnx.defs.register_schema(_schema(operator))
 
 
-def _linear_schemas() -> list[OpSchema]:
-    """The forms of the linear layer, with weights of floats and of 8 bits."""
-    float32 = "tensor(float)"
-    x = _Input("x", float32, "[tokens, inputs]")
-    norm = [
-        _Input("norm_weight", float32, "[inputs], of a LayerNorm of x"),
-        _Input("norm_bias", float32, "[inputs]"),
-    ]
-    bias = _Input("bias", float32, "[outputs]")
-    floats = [
-        _Input("weight", "W", "[outputs / 16, inputs / n, 16, n], n = 1 (float32) or 2 (bfloat16)"),
-        bias,
-    ]
-    quantized = [
-        _Input("weight", "W", "[outputs / 16, inputs / 4, 16, 4], around 128"),
-        _Input("weight_scale", float32, "[outputs]"),
-        bias,
-    ]
-    residual = _Input("residual", float32, "[tokens, outputs]")
-    epsilon = _Attribute("epsilon", OpSchema.AttrType.FLOAT, "of the LayerNorm", required=True)
-    activation = _Attribute(
-        "activation",
-        OpSchema.AttrType.INT,
-        "of the values: 0: gelu, 1: silu, 2: relu, 3: gelu_pytorch_tanh",
-        required=True,
+def _schema(operator: Operator) -> OpSchema:
+    def parameter(tensor: Tensor) -> OpSchema.FormalParameter:
+        its_type = tensor.type if tensor.type in operator.types else _ONNX_TYPES[tensor.type]
+        description = f"[{', '.join(tensor.shape)}] {tensor.meaning}"
+        return OpSchema.FormalParameter(tensor.name, its_type, description)
+
+    return OpSchema(
+        operator.name,
+        DOMAIN,
+        operator.version,
+        operator.summary,
+        inputs=[parameter(tensor) for tensor in operator.inputs],
+        outputs=[parameter(operator.output)],
+        type_constraints=[
+            (variable, [_ONNX_TYPES[name] for name in types], "")
+            for variable, types in operator.types.items()
+        ],
+        attributes=[
+            OpSchema.Attribute(
+                attribute.name, _ATTRIBUTE_TYPES[attribute.type], attribute.meaning, required=True
+            )
+            for attribute in operator.attributes
+        ],
     )
-
-    def forms(
-        prefix: str, types: list[str], linear: list[OpSchema.FormalParameter], what: str
-    ) -> list[OpSchema]:
-        return [
-            OpSchema(
-                f"{prefix}{name}",
-                DOMAIN,
-                OPERATOR_VERSION,
-                what,
-                inputs=inputs,
-                outputs=[_Input("y", float32, "[tokens, columns]")],
-                type_constraints=[("W", types, "")],
-                attributes=attributes,
-            )
-            for name, inputs, attributes in (
-                ("Linear", [x, *linear], []),
-                ("ResidualLinear", [x, *linear, residual], []),
-                ("NormLinear", [x, *norm, *linear], [epsilon]),
-                ("NormGatedLinear", [x, *norm, *linear], [epsilon, activation]),
-            )
-        ]
-
-    return [
-        *forms(
-            "",
-            [float32, "tensor(bfloat16)"],
-            floats,
-            "A linear layer on rows that are rounded to the type of the weights.",
-        ),
-        *forms(
-            "Quantized",
-            ["tensor(uint8)"],
-            quantized,
-            "A linear layer with 8-bit weights on rows that are quantized as they come.",
-        ),
-    ]

@@ -1,4 +1,8 @@
-"""mbert's operators in PyTorch: importing this package registers them as ``torch.ops.mbert.*``."""
+"""mbert's operators in PyTorch: the reference that every kernel is tested against.
+
+Importing this package registers them as ``torch.ops.mbert.*``, so that tracing keeps each as one
+node. float64 inputs are computed in float64; other types accumulate in float32, like the kernels.
+"""
 
 from . import attention, linear, pooling, quantized_linear
 

@@ -1,8 +1,4 @@
-"""mbert's operators in PyTorch: the reference that every kernel is held against.
-
-They are registered as ``torch.ops.mbert.*``, so that tracing keeps each one as a single node.
-float64 inputs are computed in float64; every other type accumulates in float32, as the kernels do.
-"""
+"""VarlenAttention in PyTorch, and the rotary table that it takes."""
 
 from __future__ import annotations
 
@@ -10,6 +6,8 @@ import itertools
 
 import torch
 from torch import Tensor
+
+from .registration import custom_op
 
 # Queries per step: bounds the score matrix to heads x BLOCK x keys whatever the sequence length.
 BLOCK = 256
@@ -19,8 +17,8 @@ def rope_table(head_dim: int, theta: float, max_position: int) -> Tensor:
     """Rotary table, float32 [max_position, head_dim]: row p is cos(p f) then sin(p f).
 
     f_k = theta ** (-2 k / head_dim) (RoPE, Su et al. 2021, eq. 15). Frequencies and angles are
-    rounded to float32, since that is how the published weights were trained and are run: at
-    position 8191 an exact angle would differ from theirs by up to 5e-4.
+    rounded to float32, as in the training of the published weights: at position 8191 an exact
+    angle differs by up to 5e-4.
     """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
     frequencies = 1.0 / (theta**exponents)
@@ -28,7 +26,7 @@ def rope_table(head_dim: int, theta: float, max_position: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=1)
 
 
-@torch.library.custom_op("mbert::varlen_attention", mutates_args=())
+@custom_op("VarlenAttention")
 def varlen_attention(
     qkv: Tensor, cu_seqlens: Tensor, rope: Tensor, num_heads: int, scale: float, window: int
 ) -> Tensor:
@@ -38,14 +36,14 @@ def varlen_attention(
         qkv: [tokens, 3 * num_heads * head_dim]: all Q heads, all K heads, all V heads.
         cu_seqlens: int32 [sequences + 1]: cumulative lengths from 0; the last may be less than
             ``tokens``.
-        rope: float32 [max_position, head_dim] as made by :func:`rope_table`.
+        rope: float32 [max_position, head_dim], made by :func:`rope_table`.
         num_heads: attention heads.
         scale: factor of the scores.
         window: -1 for every key of the sequence; w >= 0 for keys with abs(i - j) <= w.
 
     Returns:
-        [tokens, num_heads * head_dim] of the type of ``qkv``; rows from ``cu_seqlens[-1]`` on are
-        zeros.
+        [tokens, num_heads * head_dim] of the type of ``qkv``; zeros in the rows behind
+        ``cu_seqlens[-1]``.
     """
     tokens = qkv.shape[0]
     head_dim = rope.shape[1]

@@ -7,34 +7,28 @@ import itertools
 import torch
 from torch import Tensor
 
-# The operator's integer attribute `mode` (ONNX compares no strings at the opset of the export).
-POOLING_MODES = {
-    "cls": 0,
-    "mean": 1,
-    "max": 2,
-    "mean_sqrt_len_tokens": 3,
-    "lasttoken": 4,
-    "weightedmean": 5,
-}
+from mbert.plugins.operators import POOLING_MODES
+
+from .registration import custom_op
 
 
-@torch.library.custom_op("mbert::varlen_pooling", mutates_args=())
+@custom_op("VarlenPooling")
 def varlen_pooling(hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
     """Pool each packed sequence into one vector.
 
     Args:
         hidden: [tokens, hidden_size].
         cu_seqlens: int32 [sequences + 1].
-        mode: ``"cls"`` takes a sequence's first token, ``"lasttoken"`` its last one; ``"mean"``
-            averages its tokens, ``"weightedmean"`` gives the first token the weight 1, the second
-            2, and so on; ``"mean_sqrt_len_tokens"`` divides their sum by the square root of their
-            number; ``"max"`` takes the largest value of each channel.
+        mode: one of ``POOLING_MODES``. "cls" takes a sequence's first token, "lasttoken" the last;
+            "mean" averages the tokens, "weightedmean" with the weights 1, 2, ...;
+            "mean_sqrt_len_tokens" divides the sum by the square root of the number of tokens; "max"
+            takes the largest value of each channel.
 
     Returns:
         [sequences, hidden_size] of the type of ``hidden``; an empty sequence gives zeros.
 
     Raises:
-        ValueError: an unknown ``mode``.
+        ValueError: ``mode`` is unknown.
     """
     if mode not in POOLING_MODES:
         raise ValueError(f"pooling mode is {mode!r}; expected one of {list(POOLING_MODES)}")

@@ -1,7 +1,7 @@
-"""8-bit linear layers: how weights and rows are quantized, and the operators in PyTorch.
+"""The 8-bit linear operators in PyTorch, and the quantization of weights and rows.
 
-Weights are symmetric integers of 8 bits with one scale for each output; rows of activations are
-quantized as they come, with one scale for each row; sums of products are exact integers.
+Weights are symmetric 8-bit integers with one scale for each output. Rows of activations are
+quantized at run time with one scale for each row. Sums of products are exact integers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from .linear import FusedLinear, define_operators, from_panels, to_panels
 
 LARGEST = 127
-# Weights are stored as bytes around this.
+# The byte that stands for the weight 0.
 WEIGHT_ZERO = 128
-# Rows that are smaller everywhere count as zeros: the inverse of their scale would not be finite.
+# Rows below this everywhere count as zeros: the inverse of their scale is not finite.
 _SMALLEST = 1e-36
 
 
@@ -37,7 +37,7 @@ class QuantizedWeight:
 
 
 def quantize_weight(weight: Tensor, bias: Tensor | None) -> QuantizedWeight:
-    """Round each output's weights, float32 [outputs, inputs], to 255 steps of its own."""
+    """Round float32 [outputs, inputs] to 255 steps, with one scale for each output."""
     integers, scale = quantize_rows(weight)
     zeros = weight.new_zeros(weight.shape[0])
     return QuantizedWeight(integers.to(torch.int8), scale, zeros if bias is None else bias)
@@ -56,17 +56,17 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pack(integers: Tensor) -> Tensor:
-    """Lay int8 [outputs, inputs] out as uint8 panels [outputs / 16, inputs / 4, 16, 4]."""
+    """Reorder int8 [outputs, inputs] into uint8 panels [outputs / 16, inputs / 4, 16, 4]."""
     return to_panels((integers.to(torch.int16) + WEIGHT_ZERO).to(torch.uint8))
 
 
 def unpack(packed: Tensor) -> Tensor:
-    """Undo :func:`pack`: int16 [outputs, inputs]."""
+    """Invert :func:`pack`: int16 [outputs, inputs]."""
     return from_panels(packed).to(torch.int16) - WEIGHT_ZERO
 
 
 def _integer_sums(rows: Tensor, weight: Tensor) -> Tensor:
-    """``rows @ weight.T``, exact: float32 holds every sum of 1,024 products up to 127^2."""
+    """Return ``rows @ weight.T``, exact: float32 holds any sum of 1,024 products up to 127^2."""
     parts = zip(
         torch.split(rows.float(), 1024, 1), torch.split(weight.float(), 1024, 1), strict=True
     )
@@ -79,10 +79,7 @@ def _quantized_linear(x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Ten
     return sums * scale[:, None] * weight_scale.to(x.dtype) + bias.to(x.dtype)
 
 
-# weight: uint8 panels, see pack; weight_scale and bias: float32 [outputs].
-QUANTIZED_OPERATORS = define_operators(
-    "quantized_", "Tensor weight, Tensor weight_scale, Tensor bias", _quantized_linear
-)
+QUANTIZED_OPERATORS = define_operators("Quantized", _quantized_linear)
 
 
 def quantized_linear(weight: QuantizedWeight) -> FusedLinear:
@@ -98,7 +95,7 @@ def quantized_linear(weight: QuantizedWeight) -> FusedLinear:
 
 
 class QuantizedEmbedding(nn.Module):
-    """Rows of 8 bits, each with a scale of its own."""
+    """An embedding of 8-bit rows, with one scale for each row."""
 
     def __init__(self, weight: Tensor) -> None:
         """Quantize ``weight``, float32 [rows, columns]."""

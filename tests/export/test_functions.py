@@ -10,9 +10,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from mbert.export.operators import DOMAIN, OPERATORS, OPSET, function_bodies, function_body
+from mbert.export.operators import OPSET, function_bodies, function_body
 from mbert.model.operators.attention import varlen_attention
-from mbert.model.operators.pooling import POOLING_MODES, varlen_pooling
+from mbert.model.operators.pooling import varlen_pooling
+from mbert.plugins.operators import DOMAIN, OPERATORS, POOLING_MODES
 from support import oracle
 from support.cases import CASES, LONG_CASES, Case
 from support.onnx_nodes import attention_model, pooling_model, run, session
@@ -133,6 +134,8 @@ def test_a_body_is_made_of_standard_operators(operator: str) -> None:
     """Its own, or those of the bodies that it calls."""
     body = function_body(operator)
     assert (body.domain, body.name) == (DOMAIN, operator)
+    assert list(body.input) == [tensor.name for tensor in OPERATORS[operator].inputs]
+    assert list(body.attribute) == [entry.name for entry in OPERATORS[operator].attributes]
     assert body.opset_import[0] == onnx.helper.make_opsetid("", OPSET)
     bodies = function_bodies([operator])
     graphs: list[onnx.FunctionProto | onnx.GraphProto] = [*bodies]

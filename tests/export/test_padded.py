@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mbert.errors import ExportError
 from mbert.export.padded import OPSET, to_padded, tokens_multiple
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import POOLING_MODES
 from mbert.runtime.backends.tensorrt.calls import Call, compute
 from mbert.runtime.backends.tensorrt.profiles import profiles_for
 from mbert.runtime.manifest import Engine, Limits, TensorSpec

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from mbert.model.operators import linear
 from mbert.model.operators import quantized_linear as quantized
+from mbert.plugins.operators import ACTIVATION_CODES
 from support.isas import ISAS
 from support.onnx_nodes import node_model, run, session
 
@@ -186,12 +187,12 @@ def test_against_pytorch(
     _assert_near(run(_loaded(form, weights), inputs), _reference(form, weights, inputs), weights)
 
 
-@pytest.mark.parametrize("activation", list(linear.ACTIVATION_CODES))
+@pytest.mark.parametrize("activation", list(ACTIVATION_CODES))
 @pytest.mark.parametrize("plugin", [True, False], ids=["plugin", "function"])
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_activations(weights: str, activation: str, plugin: bool) -> None:
     inputs = _inputs("NormGatedLinear", weights, 20, 64, 64)
-    code = linear.ACTIVATION_CODES[activation]
+    code = ACTIVATION_CODES[activation]
     found = run(_loaded("NormGatedLinear", weights, plugin, activation=code), inputs)
     _assert_near(found, _reference("NormGatedLinear", weights, inputs, activation), weights)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import POOLING_MODES
 from support.onnx_nodes import pooling_model, reduce, run, session
 from support.pooling import POOLING_BATCHES, POOLINGS, assert_pooled, pooling_inputs
 

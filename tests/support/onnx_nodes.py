@@ -10,8 +10,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from mbert.export.operators import DOMAIN, OPERATOR_VERSION, OPSET, function_bodies
+from mbert.export.operators import OPSET, function_bodies
 from mbert.plugins import onnxruntime_library
+from mbert.plugins.operators import DOMAIN, DOMAIN_VERSION
 
 TYPES = {
     "float32": TensorProto.FLOAT,
@@ -40,7 +41,7 @@ def node_model(
         helper.make_graph(nodes, operator, values, [output]),
         opset_imports=[
             helper.make_opsetid("", OPSET),
-            helper.make_opsetid(DOMAIN, OPERATOR_VERSION),
+            helper.make_opsetid(DOMAIN, DOMAIN_VERSION),
         ],
         functions=function_bodies([operator]),
         ir_version=10,

@@ -19,7 +19,7 @@ from mbert.bench.roofline import Shape, layer_operators
 from mbert.errors import BackendError
 from mbert.model.families.modernbert import Encoder
 from mbert.model.families.modernbert_config import ModelConfig
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import POOLING_MODES
 from support.cases import Case
 from support.stand_in_kernels import Changed, ReferenceKernels, context
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbert.model.operators.pooling import POOLING_MODES
+from mbert.plugins.operators import POOLING_MODES
 from support.emulated import EmulationError, run_pooling
 from support.onnx_nodes import reduce
 from support.pooling import POOLING_BATCHES, POOLINGS, assert_pooled, pooling_inputs

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mbert.model.operators.pooling import POOLING_MODES
 from mbert.plugins import tensorrt_library
+from mbert.plugins.operators import POOLING_MODES
 from support.native import cmake_build
 from support.onnx_nodes import attention_model, pooling_model
 from support.toolchain import needs_nvcc
