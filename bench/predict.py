@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbert.errors import BackendError, InputError
-from mbert.runtime.manifest_reader import read_manifest
 
 from .random_checkpoint import SHAPES
 from .roofline import (
@@ -133,6 +132,9 @@ def predict(
             "Predict with --precision fp16."
         )
     if bundle is not None:
+        # Imports tokenizers, which the machines that only run bench/gpu lack.
+        from mbert.runtime.manifest_reader import read_manifest
+
         manifest = read_manifest(bundle)
         source = str(manifest.source.get("checkpoint"))
         model = Shape.of_manifest(manifest.model)
