@@ -112,13 +112,19 @@ def _exported(
     if checkpoint.revision is None:
         key += [_stamp(file) for file in sorted(checkpoint.folder.rglob("*")) if file.is_file()]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
-    bundle = cache / "bundles" / f"{checkpoint.folder.resolve().name}-{digest}"
+    bundle = cache / "bundles" / f"{Path(path).resolve().name}-{digest}"
     if (bundle / MANIFEST).exists():
         return bundle
     _log.warning("Exporting %s to %s: this happens once, and takes a while.", path, bundle)
     bundle.parent.mkdir(parents=True, exist_ok=True)
     try:
-        convert(path, bundle, task=task, precision=precision, revision=revision)
+        convert(
+            path,
+            bundle,
+            task=task,
+            precision=precision,
+            revision=checkpoint.revision or revision,
+        )
     except ExportError:
         # Another process may have written the same bundle meanwhile.
         if not (bundle / MANIFEST).exists():
