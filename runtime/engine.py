@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbert.errors import BackendError, BundleError, InputError
 
-from .backends import Session
 from .feeds import MASK_POSITIONS, Feeds, complete, feeds_of
 from .inputs import check_count
 from .manifest import Manifest, TensorSpec
@@ -28,6 +27,26 @@ BATCH_TOKENS = 2048
 # The same for batches with unattended tokens, whose attention scores are dense over the batch
 # (base width, two cores, 64 queries of 32 tokens: 6% faster than 2,048).
 _UNATTENDED_BATCH_TOKENS = 512
+
+
+class Session(Protocol):
+    """A loaded model; usable from several threads."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Compute the outputs, float32, in the order of the graph.
+
+        Args:
+            inputs: by name, as the manifest lists them: ``input_ids`` int32 [tokens],
+                ``cu_seqlens`` int32 [sequences + 1] and the task's own.
+
+        Raises:
+            BackendError: the backend failed, or the session is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. May be called again, and while calls are running."""
+        ...
 
 
 class Engine:

@@ -104,9 +104,7 @@ class Model:
 
         def __getattr__(self, name: str) -> Any:
             """Say which class has a method that this one lacks."""
-            from .tasks import MODELS
-
-            owners = [cls.__name__ for cls in MODELS if hasattr(cls, name)]
+            owners = [cls.__name__ for cls in _subclasses(Model) if name in vars(cls)]
             hint = f"; {' and '.join(owners)} has it" if owners else ""
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}{hint}. The bundle's "
@@ -339,3 +337,9 @@ class Model:
         if len(outputs) == 1:
             return outputs[0]
         return {spec.name: array for spec, array in zip(self.info.outputs, outputs, strict=True)}
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mbert.errors import BackendError, InputError
+
+from ..engine import Session
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from .cuda import Device
-
-
-class Session(Protocol):
-    """A loaded model; usable from several threads."""
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Compute the outputs, float32, in the order of the graph.
-
-        Args:
-            inputs: by name, as the manifest lists them: ``input_ids`` int32 [tokens],
-                ``cu_seqlens`` int32 [sequences + 1] and the task's own.
-
-        Raises:
-            BackendError: the backend failed, or the session is closed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free the model. May be called again, and while calls are running."""
-        ...
 
 
 def open_session(
