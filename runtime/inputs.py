@@ -144,7 +144,7 @@ def check_packed_input(
     Raises:
         InputError: another shape, or a value that points outside of the packed arrays.
     """
-    array = np.asarray(value)
+    array = _array(value, spec.name)
     flat = _integers(array.reshape(-1), spec.name)
     columns = spec.shape[1:]
     sizes = {"tokens": tokens, "sequences + 1": sequences + 1}
@@ -166,6 +166,10 @@ def check_packed_input(
                 f"{spec.name} has values from {column.min()} to {column.max()}; expected 0 to "
                 f"{end - 1}."
             )
+    if spec.name == "counted_offsets" and (flat[0] != 0 or (np.diff(flat) < 0).any()):
+        raise InputError(
+            f"{spec.name} is {_shown(flat)}; expected cumulative numbers that start at 0."
+        )
     return flat.reshape(array.shape).astype(np.int32)
 
 
@@ -184,11 +188,15 @@ def check_floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     return array
 
 
-def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
+def _array(value: ArrayLike, what: str) -> NDArray[Any]:
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{what} is not a flat list of integers: {error}.") from error
+        raise InputError(f"{what} is not an array of integers: {error}.") from error
+
+
+def _integers(value: ArrayLike, what: str) -> NDArray[np.int64]:
+    array = _array(value, what)
     if array.ndim == 1 and array.size == 0:
         return array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, overload
 
@@ -279,7 +279,7 @@ class Model:
         Raises:
             InputError: ``inputs`` is one text, a mapping or a set.
         """
-        if isinstance(inputs, str | bytes | Mapping | set) or not isinstance(inputs, Iterable):
+        if isinstance(inputs, str | bytes | Mapping | Set) or not isinstance(inputs, Iterable):
             raise InputError(f"Expected several inputs, found a {type(inputs).__name__}.")
         check_count("look_ahead", look_ahead)
         return self._blocks(operation, inputs, look_ahead, batch_tokens, progress)

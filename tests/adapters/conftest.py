@@ -40,6 +40,6 @@ def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(bundle) as loaded:
+def model(bundle: Path) -> Iterator[mbert.Embedder]:
+    with mbert.Embedder.load(bundle) as loaded:
         yield loaded

@@ -34,7 +34,7 @@ def test_documents_and_queries_have_their_prompts(embeddings: MbertEmbeddings, o
     assert embeddings.embed_documents([]) == []
 
 
-def test_prompts_can_be_chosen(model: mbert.Model, oracle: Any) -> None:
+def test_prompts_can_be_chosen(model: mbert.Embedder, oracle: Any) -> None:
     chosen = MbertEmbeddings(model, query_prompt="passage", document_prompt="mine: ")
     np.testing.assert_allclose(
         chosen.embed_query("a"), oracle.encode("a", prompt_name="passage"), atol=1e-4
@@ -47,7 +47,7 @@ def test_prompts_can_be_chosen(model: mbert.Model, oracle: Any) -> None:
         np.testing.assert_allclose(found, oracle.encode("a", prompt=""), atol=1e-4)
 
 
-def test_long_texts_are_cut_chunked_or_refused(model: mbert.Model) -> None:
+def test_long_texts_are_cut_chunked_or_refused(model: mbert.Embedder) -> None:
     long = "the river " * 400
     chunked = MbertEmbeddings(model, document_prompt="", overflow="window").embed_documents([long])
     expected = model.embed([long], prompt="", overflow="window")
@@ -67,7 +67,7 @@ def test_the_asynchronous_methods_agree(embeddings: MbertEmbeddings) -> None:
     np.testing.assert_allclose(documents, embeddings.embed_documents(TEXTS), atol=1e-6)
 
 
-def test_a_vector_store_finds_a_text(model: mbert.Model) -> None:
+def test_a_vector_store_finds_a_text(model: mbert.Embedder) -> None:
     same_prompt = MbertEmbeddings(model, query_prompt="", document_prompt="")
     store = InMemoryVectorStore(same_prompt)
     store.add_texts(list(SENTENCES))

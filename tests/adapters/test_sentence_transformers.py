@@ -19,7 +19,7 @@ TEXTS = [*SENTENCES, "", "  \n", "Rzeka 🌊 河 النهر", "river " * 500, "a
 
 
 @pytest.fixture(scope="session")
-def ours(model: mbert.Model) -> SentenceTransformer:
+def ours(model: mbert.Embedder) -> SentenceTransformer:
     return SentenceTransformer(model)
 
 
@@ -121,11 +121,11 @@ def test_what_the_model_says_of_itself(ours: SentenceTransformer, oracle: Any) -
     assert ours.prompts.items() <= oracle.prompts.items()
     assert ours.default_prompt_name == oracle.default_prompt_name
     ours.max_seq_length = 128
-    with pytest.raises(InputError, match="Export with --max-sequence-length 64"):
+    with pytest.raises(InputError, match="--max-sequence-length 64"):
         ours.max_seq_length = 64
 
 
-def test_the_constructor_changes_defaults(model: mbert.Model, oracle: Any) -> None:
+def test_the_constructor_changes_defaults(model: mbert.Embedder, oracle: Any) -> None:
     other = SentenceTransformer(
         model, prompts={"mine": "my prompt: "}, default_prompt_name="mine", truncate_dim=8
     )
@@ -137,12 +137,12 @@ def test_the_constructor_changes_defaults(model: mbert.Model, oracle: Any) -> No
     )
     short = SentenceTransformer(model, prompts={"short": "query"})
     same(short.encode(TEXTS, prompt_name="short"), oracle.encode(TEXTS, prompt="query"))
-    with pytest.raises(InputError, match="There is no prompt 'none'; expected one of query, "):
+    with pytest.raises(InputError, match=r"prompt.*none.*query, "):
         SentenceTransformer(model, default_prompt_name="none")
-    with pytest.raises(InputError, match="the model is loaded already"):
+    with pytest.raises(InputError, match=r"device.*cpu"):
         SentenceTransformer(model, device="cpu")
     SentenceTransformer(model, trust_remote_code=True, cache_folder="cache")
-    with pytest.raises(InputError, match="revision, backend: a bundle has no such option"):
+    with pytest.raises(InputError, match="revision, backend"):
         SentenceTransformer(model, revision="main", backend="onnx")
 
 
@@ -154,16 +154,16 @@ def test_a_folder_is_loaded(bundle: Path, ours: SentenceTransformer) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output_value": "token_embeddings"}, "output_value is 'token_embeddings'"),
-        ({"output_value": None}, "output_value is None"),
+        ({"output_value": "token_embeddings"}, "output_value.*token_embeddings"),
+        ({"output_value": None}, "output_value.*None"),
         ({"precision": "float16"}, "float16"),
-        ({"device": "cuda"}, "device is 'cuda'"),
-        ({"pool": {}}, "pool is {}; a bundle runs in one process"),
-        ({"chunk_size": 10}, "chunk_size is 10"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"prompt": 3}, "prompt is 3; expected a text"),
-        ({"prompt_name": "unknown"}, "There is no prompt 'unknown'"),
-        ({"truncate_dim": 0}, "dimensions is 0"),
+        ({"device": "cuda"}, "device.*cuda"),
+        ({"pool": {}}, "pool.*{}"),
+        ({"chunk_size": 10}, "chunk_size.*10"),
+        ({"batch_size": 0}, "batch_size.*0"),
+        ({"prompt": 3}, "prompt.*3"),
+        ({"prompt_name": "unknown"}, "prompt.*unknown"),
+        ({"truncate_dim": 0}, "dimensions.*0"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 import mbert
 from mbert.runtime.bundle import file_sha256
 from support.checkpoints import make_checkpoint
+from support.results import Oracle, first_output
 from support.text import add_tokenizer
 
 LABELS = {0: "good", 1: "bad", 2: "neither"}
@@ -60,21 +62,39 @@ def classify_bundle(label_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def embedder(embed_bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(embed_bundle, threads=2) as model:
+def embedder(embed_bundle: Path) -> Iterator[mbert.Embedder]:
+    with mbert.Embedder.load(embed_bundle, threads=2) as model:
         yield model
 
 
 @pytest.fixture(scope="session")
-def masker(fill_mask_bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(fill_mask_bundle, threads=2) as model:
+def masker(fill_mask_bundle: Path) -> Iterator[mbert.MaskFiller]:
+    with mbert.MaskFiller.load(fill_mask_bundle, threads=2) as model:
         yield model
 
 
 @pytest.fixture(scope="session")
-def classifier(classify_bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(classify_bundle, threads=2) as model:
+def classifier(classify_bundle: Path) -> Iterator[mbert.Classifier]:
+    with mbert.Classifier.load(classify_bundle, threads=2) as model:
         yield model
+
+
+@pytest.fixture(scope="session")
+def tokenizer(text_checkpoint: Path) -> Tokenizer:
+    """The checkpoints' tokenizer, as the tokenizers library reads it."""
+    return Tokenizer.from_file(str(text_checkpoint / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def encoder(text_checkpoint: Path) -> Oracle:
+    """transformers' hidden states of one sequence of ids."""
+    return first_output(text_checkpoint, "feature-extraction")
+
+
+@pytest.fixture(scope="session")
+def labeller(label_checkpoint: Path) -> Oracle:
+    """transformers' logits of one sequence of ids."""
+    return first_output(label_checkpoint, "text-classification")
 
 
 @pytest.fixture

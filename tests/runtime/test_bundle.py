@@ -91,7 +91,7 @@ def test_a_bundle_opens_from_a_relative_path_and_through_a_link(
 @pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "tokenizer.json"])
 def test_a_changed_byte_is_found(copied: Path, name: str) -> None:
     flip(copied / name, (copied / name).stat().st_size // 2)
-    with pytest.raises(BundleError, match=f"{name} has changed since it was exported: sha256"):
+    with pytest.raises(BundleError, match=f"{name} .*sha256"):
         mbert.load(copied)
 
 
@@ -100,7 +100,7 @@ def test_a_changed_byte_is_found(copied: Path, name: str) -> None:
 def test_another_size_is_found(copied: Path, hashed: list[str], name: str, by: int) -> None:
     size = (copied / name).stat().st_size
     os.truncate(copied / name, size + by)
-    with pytest.raises(BundleError, match=f"{name} is {size + by} bytes, the manifest says {size}"):
+    with pytest.raises(BundleError, match=f"{name} .*{size + by} bytes.*{size}"):
         open_bundle(copied)
     assert hashed == []
 
@@ -111,7 +111,7 @@ def test_a_missing_file_is_found(copied: Path, name: str) -> None:
     raw["files"].setdefault(name, {"size": 1, "sha256": ""})
     rewrite(copied, raw)
     (copied / name).unlink(missing_ok=True)
-    with pytest.raises(BundleError, match=f"{name} is missing .*copy it again"):
+    with pytest.raises(BundleError, match=f"{name} is missing"):
         open_bundle(copied)
 
 
@@ -136,37 +136,35 @@ def test_files_that_the_manifest_does_not_list_do_no_harm(copied: Path) -> None:
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
-        with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json\. Make"):
+        with pytest.raises(BundleError, match=r"manifest\.json.*mbert-export"):
             open_bundle(path)
 
 
 @pytest.mark.parametrize("contents", [b"", b"{", b"\xff\xfe", b"{]"])
 def test_a_manifest_that_is_no_json_is_refused(copied: Path, contents: bytes) -> None:
     (copied / "manifest.json").write_bytes(contents)
-    with pytest.raises(BundleError, match=r"manifest\.json cannot be read as JSON"):
+    with pytest.raises(BundleError, match=r"manifest\.json .*JSON"):
         open_bundle(copied)
 
 
 @pytest.mark.parametrize("raw", [[], "x", 3, None, {}])
 def test_a_manifest_that_is_no_manifest_is_refused(copied: Path, raw: object) -> None:
     rewrite(copied, raw)
-    with pytest.raises(BundleError, match="format_version is None; expected a number from 1 on"):
+    with pytest.raises(BundleError, match=r"format_version.*None"):
         open_bundle(copied)
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, None, True])
 def test_a_format_that_is_no_number_is_refused(copied: Path, version: object) -> None:
     rewrite(copied, {**manifest_of(copied), "format_version": version})
-    with pytest.raises(BundleError, match=f"format_version is {version!r}; expected"):
+    with pytest.raises(BundleError, match=f"format_version.*{version!r}"):
         open_bundle(copied)
 
 
 def test_a_newer_format_is_refused_whatever_it_holds(copied: Path) -> None:
     newer = {"format_version": FORMAT_VERSION + 1, "mbert_version": "9.1", "unheard": "of"}
     rewrite(copied, newer)
-    with pytest.raises(
-        BundleError, match=rf"format {FORMAT_VERSION + 1}, written by mbert 9\.1; .*Update mbert"
-    ):
+    with pytest.raises(BundleError, match=rf"format {FORMAT_VERSION + 1}.*mbert 9\.1"):
         open_bundle(copied)
 
 
@@ -288,21 +286,21 @@ def test_a_manifest_that_lists_no_model_is_refused(copied: Path) -> None:
     raw = manifest_of(copied)
     del raw["files"]["model.onnx"]
     rewrite(copied, raw)
-    with pytest.raises(BundleError, match=r"lists no model\.onnx\. Export again"):
+    with pytest.raises(BundleError, match=r"model\.onnx"):
         open_bundle(copied)
 
 
 @pytest.mark.parametrize("operators", [{"VarlenAttention": 2}, {"VarlenConvolution": 1}])
 def test_operators_of_another_version_are_refused(copied: Path, operators: dict[str, int]) -> None:
     rewrite(copied, {**manifest_of(copied), "operators": operators})
-    with pytest.raises(BundleError, match=r"version \d is not one that mbert computes"):
+    with pytest.raises(BundleError, match=r"operator \w+ .*version \d"):
         open_bundle(copied)
 
 
 @pytest.mark.parametrize("entries", [{"target": "l4"}, {"backend": "tensorrt"}])
 def test_a_bundle_for_another_target_never_runs_here(copied: Path, entries: dict[str, str]) -> None:
     rewrite(copied, {**manifest_of(copied), **entries})
-    with pytest.raises(BackendError, match=r"was exported for .*Export with --cpu"):
+    with pytest.raises(BackendError, match="--cpu"):
         mbert.load(copied)
 
 
@@ -344,7 +342,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(copied: Path, name: str, absol
     outside = copied.parent / "secret"
     shutil.move(copied / name, outside)
     (copied / name).symlink_to(outside if absolute else "../secret")
-    with pytest.raises(BundleError, match=f"{name} is a link that leaves the bundle"):
+    with pytest.raises(BundleError, match=f"{name} .*link"):
         mbert.load(copied)
 
 
@@ -359,7 +357,7 @@ def test_a_folder_linked_to_the_outside_is_refused(copied: Path, secret: Path) -
     raw = manifest_of(copied)
     raw["files"]["sub/secret"] = raw["files"]["model.onnx.data"]
     rewrite(copied, raw)
-    with pytest.raises(BundleError, match="is a link that leaves the bundle"):
+    with pytest.raises(BundleError, match="link"):
         open_bundle(copied)
 
 
@@ -439,7 +437,7 @@ def test_a_model_that_is_no_onnx_is_refused(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
     bundle = edited(embed_bundle, lambda f: (f / "model.onnx").write_bytes(b"no model at all"))
-    with pytest.raises(BundleError, match=r"model\.onnx is not an ONNX model"):
+    with pytest.raises(BundleError, match=r"model\.onnx .*ONNX"):
         mbert.load(bundle)
 
 
@@ -447,7 +445,7 @@ def test_a_tokenizer_that_is_none_is_refused(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
     bundle = edited(embed_bundle, lambda f: (f / "tokenizer.json").write_text("{}"))
-    with pytest.raises(BundleError, match=r"tokenizer\.json is not a tokenizer"):
+    with pytest.raises(BundleError, match=r"tokenizer\.json .*tokenizer"):
         mbert.load(bundle)
 
 
@@ -480,7 +478,7 @@ def test_a_change_after_the_stamp_is_found_even_if_the_time_is_put_back(copied: 
     before = path.stat()
     flip(path, 1000)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(BundleError, match="has changed since it was exported"):
+    with pytest.raises(BundleError, match="sha256"):
         open_bundle(copied)
 
 
@@ -490,7 +488,7 @@ def test_another_file_in_its_place_is_found_after_the_stamp(copied: Path) -> Non
     shutil.copy2(path, copied.parent / "other")
     flip(copied.parent / "other", 1000)
     os.replace(copied.parent / "other", path)
-    with pytest.raises(BundleError, match="has changed since it was exported"):
+    with pytest.raises(BundleError, match="sha256"):
         open_bundle(copied)
 
 
@@ -505,7 +503,7 @@ def test_a_copy_is_hashed_for_itself(copied: Path, tmp_path: Path, hashed: list[
 def test_a_damaged_bundle_gets_no_stamp(copied: Path) -> None:
     flip(copied / "model.onnx.data", 1000)
     for _ in range(2):
-        with pytest.raises(BundleError, match="has changed"):
+        with pytest.raises(BundleError, match="sha256"):
             open_bundle(copied)
 
 

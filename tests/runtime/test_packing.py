@@ -73,4 +73,4 @@ def test_no_two_neighbouring_batches_would_fit_into_one(lengths: list[int], budg
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_what_fits_into_one_batch_is_one_batch(count: int) -> None:
-    assert len(pack(sequences_of([5] * count), 5 * count, 7)) == min(count, 1)
+    assert len(list(pack(sequences_of([5] * count), 5 * count, 7))) == min(count, 1)

@@ -26,7 +26,7 @@ from mbert.export.checkpoint import open_checkpoint
 from mbert.export.checkpoint.reranking_settings import reranking_settings
 from mbert.export.tasks import load_model
 from mbert.export.tasks.text_classification import labels_of
-from mbert.runtime import RankResult
+from mbert.runtime import RankResult, Reranker
 from support.checkpoints import edit_config, make_checkpoint
 from support.text import SENTENCES, add_tokenizer
 
@@ -96,15 +96,15 @@ def modular(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rerankers(
     plain: Path, saved: Path, modular: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, tuple[mbert.Model, Any]]]:
+) -> Iterator[dict[str, tuple[Reranker, Any]]]:
     """mbert's and sentence-transformers' model of each folder."""
     bundles = tmp_path_factory.mktemp("bundles")
-    pairs: dict[str, tuple[mbert.Model, Any]] = {}
+    pairs: dict[str, tuple[Reranker, Any]] = {}
     threads = torch.get_num_threads()
     for folder in (plain, saved, modular):
         mbert.convert(folder, bundles / folder.name)
         encoder = CrossEncoder(str(folder), device="cpu")
-        pairs[folder.name] = mbert.load(bundles / folder.name, threads=2), encoder
+        pairs[folder.name] = Reranker.load(bundles / folder.name, threads=2), encoder
     torch.set_num_threads(1)  # small matrices: waiting for other threads takes longer
     yield pairs
     torch.set_num_threads(threads)
@@ -127,7 +127,7 @@ def same(found: list[RankResult], expected: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("name", ["plain", "saved", "modular"])
 def test_documents_are_ranked_as_by_the_library(
-    rerankers: dict[str, tuple[mbert.Model, Any]], name: str
+    rerankers: dict[str, tuple[Reranker, Any]], name: str
 ) -> None:
     model, encoder = rerankers[name]
     assert model.info.task == "text-classification"
@@ -141,7 +141,7 @@ def test_documents_are_ranked_as_by_the_library(
     assert max(abs(ours[i] - score) for i, score in enumerate(predicted)) > 1e-3
 
 
-def test_prompts(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
+def test_prompts(rerankers: dict[str, tuple[Reranker, Any]]) -> None:
     model, encoder = rerankers["saved"]
     assert model.info.limits.max_sequence_length == LONGEST
     whole = {}
@@ -155,14 +155,14 @@ def test_prompts(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
         same(found, encoder.rank(QUERY, list(DOCUMENTS), **options))
         whole[given] = [one.score for one in found]
     assert len({str(scores) for scores in whole.values()}) == 4
-    with pytest.raises(InputError, match="prompt is 'unknown'; the bundle's prompts are"):
+    with pytest.raises(InputError, match=r"prompt.*unknown.*other, query"):
         model.rerank(QUERY, DOCUMENTS, prompt="unknown")
     # A name that folders of vectors have; this one has it not.
-    with pytest.raises(InputError, match="prompt is 'document'; the bundle's prompts are"):
+    with pytest.raises(InputError, match=r"prompt.*document.*other, query"):
         model.rerank(QUERY, DOCUMENTS, prompt="document")
 
 
-def test_only_the_best(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
+def test_only_the_best(rerankers: dict[str, tuple[Reranker, Any]]) -> None:
     model, encoder = rerankers["plain"]
     documents = list(SENTENCES)
     best = model.rerank(QUERY, documents, top_k=2)
@@ -171,7 +171,9 @@ def test_only_the_best(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
     assert model.rerank(QUERY, []) == []
 
 
-def test_scores_of_pairs_are_the_pipelines(rerankers: dict[str, tuple[mbert.Model, Any]]) -> None:
+def test_scores_of_pairs_are_the_pipelines(
+    rerankers: dict[str, tuple[Reranker, Any]],
+) -> None:
     """A classifier stays one: the sigmoid of one label, or its raw value."""
     model, encoder = rerankers["modular"]
     pairs = [(QUERY, document) for document in SENTENCES]
@@ -286,23 +288,19 @@ def test_scores_of_tokens_are_none_of_a_sequence(modular: Path, tmp_path: Path) 
 
 
 def test_what_makes_no_sense_is_refused(
-    rerankers: dict[str, tuple[mbert.Model, Any]], classifier: mbert.Model, embedder: mbert.Model
+    rerankers: dict[str, tuple[Reranker, Any]],
 ) -> None:
     model, _ = rerankers["plain"]
     for arguments, message in (
-        ((QUERY, "a document"), "documents is a string; expected a list of them"),
-        ((1, ["a"]), "query is a int; expected a string"),
-        ((QUERY, ["a", 1]), "Text 1 is a tuple; expected a string or a pair of strings"),
+        ((QUERY, "a document"), "documents.*str"),
+        ((1, ["a"]), "query.*int"),
+        ((QUERY, ["a", 1]), "Text 1 .*tuple"),
         ((QUERY, DOCUMENTS), r"Text 13 has \d+ tokens"),
     ):
         with pytest.raises(InputError, match=message):
             model.rerank(*arguments)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="top_k is 0; expected at least 1, or None"):
+    with pytest.raises(InputError, match=r"top_k.*0"):
         model.rerank(QUERY, ["a"], top_k=0)
-    with pytest.raises(InputError, match=r"one label; this one has 3 \(good, bad, neither\)"):
-        classifier.rerank(QUERY, ["a"])
-    with pytest.raises(InputError, match="rerank needs a text-classification"):
-        embedder.rerank(QUERY, ["a"])
 
 
 # ---- mbert run
@@ -313,10 +311,10 @@ def run(*arguments: object) -> Result:
 
 
 def test_ranking_as_lines_and_json(
-    rerankers: dict[str, tuple[mbert.Model, Any]], tmp_path: Path
+    rerankers: dict[str, tuple[Reranker, Any]], tmp_path: Path
 ) -> None:
     model, _ = rerankers["plain"]
-    bundle = model._runner._folder
+    bundle = model.context.folder
     texts = [argument for text in SENTENCES for argument in ("--text", text)]
     best = model.rerank(QUERY, SENTENCES)[:2]
     result = run(bundle, "--query", QUERY, "--top-k", 2, "--json", *texts)
@@ -331,14 +329,15 @@ def test_ranking_as_lines_and_json(
 
 
 def test_a_query_belongs_to_ranking(
-    rerankers: dict[str, tuple[mbert.Model, Any]], embed_bundle: Path
+    rerankers: dict[str, tuple[Reranker, Any]], embed_bundle: Path, classify_bundle: Path
 ) -> None:
-    bundle = rerankers["plain"][0]._runner._folder
-    for folder, options, message in (
-        (embed_bundle, ("--query", QUERY), "--query is for ranking; "),
-        (bundle, ("--query", QUERY, "--role", "query"), "multi-vector bundles; with --query it"),
-        (bundle, ("--prompt", "query"), "--prompt is for embeddings and ranking; "),
+    bundle = rerankers["plain"][0].context.folder
+    for folder, options, named in (
+        (embed_bundle, ("--query", QUERY), ("--query", "feature-extraction")),
+        (classify_bundle, ("--query", QUERY), ("--query", "text-classification")),
+        (bundle, ("--query", QUERY, "--role", "query"), ("--role", "--query")),
+        (bundle, ("--prompt", "query"), ("--prompt", "text-classification")),
     ):
         result = run(folder, *options, "--text", "x")
         assert result.exit_code == 2
-        assert message in result.output
+        assert all(name in result.output for name in named)

@@ -56,8 +56,8 @@ def oracle(folder: Path) -> SparseEncoder:
 
 
 @pytest.fixture(scope="module")
-def model(bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(bundle, threads=2) as model:
+def model(bundle: Path) -> Iterator[mbert.SparseEmbedder]:
+    with mbert.SparseEmbedder.load(bundle, threads=2) as model:
         yield model
 
 
@@ -73,7 +73,7 @@ def encoded(oracle: SparseEncoder, texts: Sequence[str], **options: Any) -> NDAr
     return np.asarray(found.numpy())
 
 
-def test_weights_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:
+def test_weights_are_the_librarys(model: mbert.SparseEmbedder, oracle: SparseEncoder) -> None:
     found = model.embed(ALL, overflow="truncate")
     for embedding in found:
         assert (embedding.indices.dtype, embedding.values.dtype) == (np.int32, np.float32)
@@ -85,12 +85,12 @@ def test_weights_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> 
 
 
 def test_functions_give_the_same(bundle: Path, oracle: SparseEncoder) -> None:
-    with mbert.load(bundle, threads=2, kernels=False) as model:
+    with mbert.SparseEmbedder.load(bundle, threads=2, kernels=False) as model:
         found = dense(model.embed(SENTENCES))
     assert np.abs(found - encoded(oracle, SENTENCES)).max() < TOLERANCE
 
 
-def test_the_largest_are_kept(model: mbert.Model, oracle: SparseEncoder) -> None:
+def test_the_largest_are_kept(model: mbert.SparseEmbedder, oracle: SparseEncoder) -> None:
     found = model.embed(SENTENCES, top_k=7)
     expected = encoded(oracle, SENTENCES, max_active_dims=7)
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
@@ -108,26 +108,26 @@ def test_the_folder_says_how_many_are_kept(
     manifest["embedding"]["active"] = settings.active
     (copy / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(oracle, "max_active_dims", 7)
-    with mbert.load(copy, threads=2) as model:
+    with mbert.SparseEmbedder.load(copy, threads=2) as model:
         found = model.embed(SENTENCES)
         assert model.embed(SENTENCES[0], top_k=9).indices.size == 9
     assert np.abs(dense(found) - encoded(oracle, SENTENCES)).max() < TOLERANCE
     assert [embedding.indices.size for embedding in found] == [7] * len(SENTENCES)
 
 
-def test_prompts_are_the_librarys(model: mbert.Model, oracle: SparseEncoder) -> None:
+def test_prompts_are_the_librarys(model: mbert.SparseEmbedder, oracle: SparseEncoder) -> None:
     expected = encoded(oracle, SENTENCES, prompt_name="query")
     for prompt in ("query", PROMPTS["query"]):
         found = dense(model.embed(SENTENCES, prompt=prompt))
         assert np.abs(found - expected).max() < TOLERANCE
     without = dense(model.embed(SENTENCES))
     assert np.abs(without - expected).max() > 10 * TOLERANCE
-    with pytest.raises(InputError, match="the bundle's prompts are query, document"):
+    with pytest.raises(InputError, match=r"prompt.*passage.*query, document"):
         model.embed(SENTENCES, prompt="passage")
 
 
 def test_tokens_are_named_as_the_library_names_them(
-    model: mbert.Model, oracle: SparseEncoder
+    model: mbert.SparseEmbedder, oracle: SparseEncoder
 ) -> None:
     found = model.token_weights(model.embed(SENTENCES[0]), top_k=5)
     expected = oracle.decode(oracle.encode(SENTENCES[0]), top_k=5)
@@ -136,14 +136,14 @@ def test_tokens_are_named_as_the_library_names_them(
     np.testing.assert_allclose([weight.weight for weight in found], weights, atol=TOLERANCE)
 
 
-def test_an_empty_sequence_gives_zeros(model: mbert.Model) -> None:
+def test_an_empty_sequence_gives_zeros(model: mbert.SparseEmbedder) -> None:
     weights = model.run_packed([1, 7, 2], [0, 0, 3, 3])
     assert weights.shape == (3, VOCAB)
     np.testing.assert_array_equal(weights[[0, 2]], 0)
     np.testing.assert_array_equal(weights[1], model.run([[1, 7, 2]])[0])
 
 
-def test_mistakes_exceed_the_tolerance(model: mbert.Model, oracle: SparseEncoder) -> None:
+def test_mistakes_exceed_the_tolerance(model: mbert.SparseEmbedder, oracle: SparseEncoder) -> None:
     """A test of the tests: the logarithm dropped, the neighbour's token pooled."""
     expected = encoded(oracle, SENTENCES)
     assert np.abs(np.expm1(dense(model.embed(SENTENCES))) - expected).max() > 10 * TOLERANCE
@@ -194,24 +194,19 @@ def test_a_fill_mask_checkpoint_needs_no_modules(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        (["a"], {"top_k": 0}, "top_k is 0; expected at least 1"),
-        ([LONG_TEXT], {}, "Text 0 has .* tokens; the bundle takes up to 1024"),
-        ([3], {}, "Text 0 is a int"),
+        (["a"], {"top_k": 0}, "top_k.*0"),
+        ([LONG_TEXT], {}, "Text 0 has .* tokens.*1024"),
+        ([3], {}, "Text 0 .*int"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused(
-    texts: list[Any], options: dict[str, Any], message: str, model: mbert.Model
+    texts: list[Any], options: dict[str, Any], message: str, model: mbert.SparseEmbedder
 ) -> None:
     with pytest.raises(InputError, match=message):
         model.embed(texts, **options)
 
 
-def test_another_bundle_has_no_weights(masker: mbert.Model) -> None:
-    with pytest.raises(InputError, match="embed_sparse needs a sparse-embedding bundle"):
-        masker.embed("a")
-
-
-def test_the_command_prints_them(bundle: Path, model: mbert.Model) -> None:
+def test_the_command_prints_them(bundle: Path, model: mbert.SparseEmbedder) -> None:
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(main, ["run", str(bundle), *arguments])
         assert result.exit_code == 0, result.output

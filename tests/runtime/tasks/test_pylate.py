@@ -18,7 +18,7 @@ from support.family import make_member
 from support.retrieval import make_pylate
 from support.text import LONG_TEXT, TEXTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYLATE = ROOT / "build" / "pylate"
 PROGRAM = ROOT / "tests" / "support" / "pylate" / "encode.py"
 TOLERANCE = 1e-4

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 import mbert
 from mbert.errors import CheckpointError, InputError
 from mbert.runtime import LabelScore
 from support.checkpoints import SMALL, edit_config, save_model
+from support.results import Oracle
 from support.text import SENTENCES, add_tokenizer
 
 TEXTS = (
@@ -67,7 +71,9 @@ def test_labels_are_the_pipelines(
     # transformers takes an empty second text for none when it stands alone.
     pairs = [pair for pair in zip(TEXTS, TEXTS[::-1], strict=True) if pair[1]]
     inputs = [*TEXTS, *pairs, (LONG, SENTENCES[0])]
-    with mbert.load(edited(classify_bundle, problem_type=problem_type), threads=2) as model:
+    with mbert.Classifier.load(
+        edited(classify_bundle, problem_type=problem_type), threads=2
+    ) as model:
         found = model.classify(inputs, top_k=top_k, function_to_apply=function, overflow="truncate")
     for given, labels in zip(inputs, found, strict=True):
         first, second = (given, None) if isinstance(given, str) else given
@@ -78,9 +84,8 @@ def test_labels_are_the_pipelines(
         same(labels, pipeline(pair, top_k=top_k, **options))
 
 
-def test_an_unknown_function_is_refused(classifier: mbert.Model) -> None:
-    message = "function_to_apply is 'relu'; expected one of softmax, sigmoid, none, or None"
-    with pytest.raises(InputError, match=message):
+def test_an_unknown_function_is_refused(classifier: mbert.Classifier) -> None:
+    with pytest.raises(InputError, match=r"function_to_apply.*relu.*softmax, sigmoid, none"):
         classifier.classify("a", function_to_apply="relu")
 
 
@@ -89,7 +94,7 @@ def test_multiple_choice_is_refused_with_what_to_do(tmp_path: Path) -> None:
     config = transformers.ModernBertConfig(**{**SMALL, "num_hidden_layers": 2})
     model = transformers.ModernBertForMultipleChoice(config).eval()
     folder = add_tokenizer(save_model(model, tmp_path / "checkpoint"))
-    with pytest.raises(CheckpointError, match="no task answers multiple choice"):
+    with pytest.raises(CheckpointError, match=r"MultipleChoice|multiple choice"):
         mbert.convert(folder, tmp_path / "bundle")
     # What the message says to do gives what transformers gives.
     edit_config(
@@ -105,8 +110,78 @@ def test_multiple_choice_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with torch.inference_mode():
         inputs = {name: encoded[name][None] for name in ("input_ids", "attention_mask")}
         expected = model(**inputs).logits[0].softmax(0).tolist()
-    with mbert.load(tmp_path / "bundle") as loaded:
+    with mbert.Classifier.load(tmp_path / "bundle") as loaded:
         pairs = [(question, choice) for choice in choices]
         found = loaded.classify(pairs, function_to_apply="none")
     logits = torch.tensor([labels[0].score for labels in found])
     assert logits.softmax(0).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_labels_come_with_softmax_scores_best_first(
+    classifier: mbert.Classifier, tokenizer: Tokenizer, labeller: Oracle
+) -> None:
+    pairs = [(SENTENCES[0], SENTENCES[1]), (SENTENCES[2], "")]
+    inputs = [*SENTENCES, *pairs]
+    encodings = [
+        tokenizer.encode(*text) if isinstance(text, tuple) else tokenizer.encode(text)
+        for text in inputs
+    ]
+    for encoding, found in zip(encodings, classifier.classify(inputs), strict=True):
+        logits = labeller(encoding.ids).astype(np.float64)
+        scores = np.exp(logits) / np.exp(logits).sum()
+        order = np.argsort(-scores)
+        names = np.array(["good", "bad", "neither"])
+        assert [entry.label for entry in found] == names[order].tolist()
+        assert [entry.score for entry in found] == pytest.approx(scores[order].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "score"),
+    [
+        ("multi_label_classification", lambda x: 1 / (1 + np.exp(-x))),
+        ("regression", lambda x: x),
+        ("single_label_classification", lambda x: np.exp(x) / np.exp(x).sum()),
+    ],
+)
+def test_scores_follow_the_problem_type(
+    classify_bundle: Path,
+    edited: Callable[..., Path],
+    tokenizer: Tokenizer,
+    labeller: Oracle,
+    problem_type: str,
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> None:
+    logits = labeller(tokenizer.encode(SENTENCES[3]).ids).astype(np.float64)
+    expected = dict(zip(["good", "bad", "neither"], score(logits), strict=True))
+    with mbert.Classifier.load(edited(classify_bundle, problem_type=problem_type)) as model:
+        found = {entry.label: entry.score for entry in model.classify(SENTENCES[3])}
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_text_gives_its_labels_and_several_a_list(classifier: mbert.Classifier) -> None:
+    alone = classifier.classify(SENTENCES[0])
+    assert len(alone) == 3
+    listed = classifier.classify([SENTENCES[0]])
+    assert [[entry.label for entry in labels] for labels in listed] == [
+        [entry.label for entry in alone]
+    ]
+    assert classifier.classify([]) == []
+
+
+def test_top_k_labels(classifier: mbert.Classifier) -> None:
+    whole = classifier.classify(SENTENCES[0])
+    assert classifier.classify(SENTENCES[0], top_k=1) == whole[:1]
+    assert classifier.classify(SENTENCES[0], top_k=99) == whole
+    with pytest.raises(InputError, match=r"top_k.*0"):
+        classifier.classify(SENTENCES[0], top_k=0)
+
+
+def test_too_long_a_pair_is_cut_on_both_sides(classifier: mbert.Classifier) -> None:
+    with pytest.raises(InputError, match=r"Text 0 has \d+ tokens"):
+        classifier.classify([(LONG, LONG)])
+    assert len(classifier.classify([(LONG, LONG)], overflow="truncate")[0]) == 3
+
+
+def test_a_tuple_of_two_strings_is_ambiguous(classifier: mbert.Classifier) -> None:
+    with pytest.raises(InputError, match=r"\[\(a, b\)\].*\[a, b\]"):
+        classifier.classify(("a", "b"))

@@ -20,13 +20,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 import mbert
 from mbert.cli import main
 from mbert.errors import InputError
-from mbert.runtime import runner as runner_module
 from mbert.runtime.tasks.token_classification import AGGREGATIONS, Entity, entities
 from mbert.runtime.tokenization import TokenizedText
 from support.checkpoints import make_checkpoint
 from support.text import CLS, SENTENCES, SEP, TEXTS, UNK, add_tokenizer
 
-TINY = Path(__file__).parents[2] / "examples" / "tiny"
+TINY = Path(__file__).parents[3] / "examples" / "tiny"
 
 LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 
@@ -100,8 +99,8 @@ def word_bundle(word_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def tagger(bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(bundle, threads=2) as model:
+def tagger(bundle: Path) -> Iterator[mbert.TokenClassifier]:
+    with mbert.TokenClassifier.load(bundle, threads=2) as model:
         yield model
 
 
@@ -154,7 +153,7 @@ def _same(found: Sequence[Sequence[Entity]], expected: Sequence[Sequence[Entity]
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_entities_are_the_pipelines(
-    tagger: mbert.Model, checkpoint: Path, aggregation: str
+    tagger: mbert.TokenClassifier, checkpoint: Path, aggregation: str
 ) -> None:
     expected = _expected(checkpoint, TEXTS, aggregation)
     assert {e.label.removeprefix("B-").removeprefix("I-") for one in expected for e in one} == {
@@ -168,7 +167,7 @@ def test_entities_are_the_pipelines(
 def test_entities_are_the_pipelines_where_texts_are_normalised(
     tiny_bundle: Path, tiny_checkpoint: Path, aggregation: str
 ) -> None:
-    with mbert.load(tiny_bundle, threads=2) as model:
+    with mbert.TokenClassifier.load(tiny_bundle, threads=2) as model:
         found = model.tag(TEXTS, aggregation=aggregation)
     _same(found, _expected(tiny_checkpoint, TEXTS, aggregation))
 
@@ -184,13 +183,13 @@ def test_entities_are_the_pipelines_where_the_tokenizer_marks_words(
     for roles, names in (({}, {}), ({"unk": UNK}, {"unk_token": "[UNK]"})):
         special = {"cls": CLS, "sep": SEP, **roles}
         copied = edited(word_bundle, special_tokens=special)
-        with mbert.load(copied, threads=2) as model:
+        with mbert.TokenClassifier.load(copied, threads=2) as model:
             found = model.tag(texts, aggregation=aggregation)
         shutil.rmtree(copied)
         _same(found, _expected(word_checkpoint, texts, aggregation, **names))
 
 
-def test_the_strategies_differ(tagger: mbert.Model) -> None:
+def test_the_strategies_differ(tagger: mbert.TokenClassifier) -> None:
     """Or agreement with the pipeline would show less than it seems to."""
     found = [str(tagger.tag(TEXTS, aggregation=aggregation)) for aggregation in AGGREGATIONS]
     assert len(set(found)) == len(AGGREGATIONS)
@@ -201,42 +200,40 @@ def test_an_unknown_token_starts_a_word(
 ) -> None:
     texts = ["the mill[UNK]er and the[UNK][UNK]baker", "[UNK]", "a[UNK]b"]
     special = {"cls": CLS, "sep": SEP, "unk": UNK}
-    with mbert.load(edited(bundle, special_tokens=special), threads=2) as model:
+    with mbert.TokenClassifier.load(edited(bundle, special_tokens=special), threads=2) as model:
         for aggregation in AGGREGATIONS:
             expected = _expected(checkpoint, texts, aggregation, unk_token="[UNK]")
             _same(model.tag(texts, aggregation=aggregation), expected)
 
 
-def test_special_tokens_that_a_user_writes_are_text(tagger: mbert.Model) -> None:
+def test_special_tokens_that_a_user_writes_are_text(tagger: mbert.TokenClassifier) -> None:
     text = "[CLS] the miller [SEP]" * 20
     places = {(e.start, e.end) for e in tagger.tag(text, aggregation="none")}
     assert any(text[start:end] in ("[CLS]", "[SEP]") for start, end in places)
     assert (0, 0) not in places  # the ones around the text
 
 
-def test_too_long_a_text_is_refused_or_cut(tagger: mbert.Model, checkpoint: Path) -> None:
+def test_too_long_a_text_is_refused_or_cut(tagger: mbert.TokenClassifier, checkpoint: Path) -> None:
     texts = ["short", "the river " * LIMIT]
-    with pytest.raises(InputError, match=r"Text 1 has \d+ tokens; the bundle takes up to 1024"):
+    with pytest.raises(InputError, match=r"Text 1 has \d+ tokens.*1024"):
         tagger.tag(texts)
     for aggregation in AGGREGATIONS:
         found = tagger.tag(texts, aggregation=aggregation, overflow="truncate")
         _same(found, _expected(checkpoint, texts, aggregation))
 
 
-def test_more_texts_than_fit_into_a_batch(
-    tagger: mbert.Model, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner_module, "BATCH_TOKENS", 100)
-    _same(tagger.tag(TEXTS * 20), _expected(checkpoint, TEXTS, "simple") * 20)
+def test_more_texts_than_fit_into_a_batch(tagger: mbert.TokenClassifier, checkpoint: Path) -> None:
+    found = tagger.tag(TEXTS * 20, batch_tokens=100)
+    _same(found, _expected(checkpoint, TEXTS, "simple") * 20)
 
 
 @pytest.mark.parametrize(("aggregation", "stride"), [("simple", 0), ("average", 100)])
 def test_long_texts_in_windows(
-    tagger: mbert.Model, checkpoint: Path, aggregation: str, stride: int
+    tagger: mbert.TokenClassifier, checkpoint: Path, aggregation: str, stride: int
 ) -> None:
     """Ten thousand words, and texts that fit."""
     texts = [" ".join((" ".join(SENTENCES).split() * 200)[:10_000]), SENTENCES[0], ""]
-    found = tagger.tag(texts, aggregation=aggregation, stride=stride)
+    found = tagger.tag(texts, aggregation=aggregation, overflow="window", stride=stride)
     # It pads windows.
     expected = _expected(checkpoint, texts, aggregation, {"stride": stride}, pad_token="[PAD]")
     _same(found, expected)
@@ -245,7 +242,7 @@ def test_long_texts_in_windows(
 @pytest.mark.parametrize("ignored", [(), ("PER", "O"), ("B-LOC", "I-LOC")])
 @pytest.mark.parametrize("aggregation", ["none", "simple"])
 def test_labels_that_are_ignored(
-    tagger: mbert.Model, checkpoint: Path, aggregation: str, ignored: tuple[str, ...]
+    tagger: mbert.TokenClassifier, checkpoint: Path, aggregation: str, ignored: tuple[str, ...]
 ) -> None:
     found = tagger.tag(SENTENCES, aggregation=aggregation, ignore_labels=ignored)
     options = {"ignore_labels": list(ignored)}
@@ -255,7 +252,7 @@ def test_labels_that_are_ignored(
 # ---- what it gives
 
 
-def test_one_text_gives_its_entities_and_several_a_list(tagger: mbert.Model) -> None:
+def test_one_text_gives_its_entities_and_several_a_list(tagger: mbert.TokenClassifier) -> None:
     alone = tagger.tag(SENTENCES[0])
     _same([alone], tagger.tag([SENTENCES[0]]))
     assert all(isinstance(entity, Entity) for entity in alone)
@@ -265,7 +262,7 @@ def test_one_text_gives_its_entities_and_several_a_list(tagger: mbert.Model) -> 
     assert tagger.tag(["", ""]) == [[], []]
 
 
-def test_run_gives_a_row_for_each_token(tagger: mbert.Model) -> None:
+def test_run_gives_a_row_for_each_token(tagger: mbert.TokenClassifier) -> None:
     results = tagger.run([[CLS, 9, SEP], [CLS, SEP]])
     assert [rows.shape for rows in results] == [(3, 5), (2, 5)]
     packed = tagger.run_packed([CLS, 9, SEP, CLS, SEP], [0, 3, 5])
@@ -315,24 +312,25 @@ def test_scores_do_not_overflow() -> None:
 # ---- what is refused
 
 
-def test_an_unknown_aggregation_is_refused(tagger: mbert.Model) -> None:
-    message = "aggregation is 'mean'; expected one of none, simple, first, average, max"
-    with pytest.raises(InputError, match=message):
+def test_an_unknown_aggregation_is_refused(tagger: mbert.TokenClassifier) -> None:
+    with pytest.raises(InputError, match=r"aggregation.*mean.*none, simple, first, average, max"):
         tagger.tag("a text", aggregation="mean")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of labels"),
-        ({"stride": 5, "overflow": "truncate"}, r"stride is 5 .*truncate"),
-        ({"stride": 5, "aggregation": "none"}, "stride is 5: .* aggregation='none'"),
-        ({"stride": 1022}, "stride is 1022; expected 0 to 1021"),
-        ({"stride": -1}, "stride is -1; expected at least 0"),
+        ({"ignore_labels": "O"}, "ignore_labels.*O"),
+        ({"stride": 5}, "stride.*5.*error"),
+        ({"stride": 5, "overflow": "truncate"}, "stride.*5.*truncate"),
+        ({"stride": 5, "overflow": "window", "aggregation": "none"}, "aggregation.*none.*window"),
+        ({"overflow": "window", "stride": 1022}, "stride.*1022.*0 to 1021"),
+        ({"overflow": "window", "stride": -1}, "stride.*-1"),
+        ({"overflow": "cut"}, "overflow.*cut.*error, truncate, window"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
-    tagger: mbert.Model, options: dict[str, Any], message: str
+    tagger: mbert.TokenClassifier, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         tagger.tag("the river " * LIMIT, **options)
@@ -341,23 +339,17 @@ def test_options_that_make_no_sense_are_refused(
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["a", ("b", "c")], "Text 1 is a tuple; expected a string.*not for pairs"),
-        ([1], "Text 0 is a int; expected a string"),
-        (["a", "lone \ud800 surrogate"], "Text 1 is not valid Unicode"),
+        (["a", ("b", "c")], "Text 1 .*tuple.*pairs"),
+        ([1], "Text 0 .*int"),
+        (["a", "lone \ud800 surrogate"], "Text 1 .*Unicode"),
     ],
     ids=["pair", "number", "surrogate"],
 )
-def test_what_is_no_text_is_refused(tagger: mbert.Model, texts: Any, message: str) -> None:
+def test_what_is_no_text_is_refused(
+    tagger: mbert.TokenClassifier, texts: Any, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         tagger.tag(texts)
-
-
-def test_a_method_needs_its_task(tagger: mbert.Model, embedder: mbert.Model) -> None:
-    with pytest.raises(InputError, match="tag needs a token-classification bundle"):
-        embedder.tag("a text")
-    for method in (tagger.embed, tagger.fill_mask, tagger.classify):
-        with pytest.raises(InputError, match="is token-classification"):
-            method("a text")
 
 
 # ---- mbert run
@@ -368,7 +360,9 @@ def _run(*arguments: object) -> Result:
 
 
 @pytest.mark.parametrize("aggregation", [None, *AGGREGATIONS])
-def test_entities_as_json(bundle: Path, tagger: mbert.Model, aggregation: str | None) -> None:
+def test_entities_as_json(
+    bundle: Path, tagger: mbert.TokenClassifier, aggregation: str | None
+) -> None:
     option = ("--aggregation", aggregation) if aggregation else ()
     result = _run(bundle, "--json", *option, "--text", SENTENCES[0], "--text", "")
     assert result.exit_code == 0, result.output
@@ -378,7 +372,7 @@ def test_entities_as_json(bundle: Path, tagger: mbert.Model, aggregation: str | 
     _same([[Entity(**entity) for entity in first["entities"]]], [expected])
 
 
-def test_entities_are_shown_one_a_line(bundle: Path, tagger: mbert.Model) -> None:
+def test_entities_are_shown_one_a_line(bundle: Path, tagger: mbert.TokenClassifier) -> None:
     result = _run(bundle, "--text", SENTENCES[0], "--text", "")
     assert result.exit_code == 0, result.output
     found = tagger.tag(SENTENCES[0])
@@ -389,13 +383,14 @@ def test_entities_are_shown_one_a_line(bundle: Path, tagger: mbert.Model) -> Non
 
 
 def test_options_of_other_tasks_are_refused(bundle: Path, embed_bundle: Path) -> None:
-    for folder, option, message in (
-        (bundle, ("--top-k", 1), "is token-classification"),
-        (bundle, ("--pooling", "cls"), "--pooling is for embeddings"),
-        (embed_bundle, ("--top-k", 1), "is feature-extraction"),
-        (embed_bundle, ("--aggregation", "first"), "--aggregation is for entities"),
-        (bundle, ("--aggregation", "mean"), "'mean' is not one of"),
+    for folder, option, task in (
+        (bundle, ("--top-k", 1), "token-classification"),
+        (bundle, ("--pooling", "cls"), "token-classification"),
+        (embed_bundle, ("--top-k", 1), "feature-extraction"),
+        (embed_bundle, ("--aggregation", "first"), "feature-extraction"),
+        (bundle, ("--aggregation", "mean"), "'mean'"),
     ):
         result = _run(folder, *option, "--text", "x")
         assert result.exit_code == 2
-        assert message in result.output
+        assert option[0] in result.output
+        assert task in result.output

@@ -21,7 +21,6 @@ import mbert
 from mbert.cli import main
 from mbert.errors import CheckpointError, InputError
 from mbert.runtime import Answer
-from mbert.runtime import runner as runner_module
 from mbert.runtime.tasks.question_answering import best_spans, paired
 from support.checkpoints import load_oracle, make_checkpoint
 from support.text import CLS, SENTENCES, SEP, add_tokenizer
@@ -57,13 +56,13 @@ def pipeline(
     *,
     top_k: int = 1,
     max_answer_length: int = 15,
-    window: int = 384,
+    window_tokens: int = 384,
     stride: int = 128,
     whole_words: bool = True,
     impossible: bool = False,
 ) -> list[Answer]:
     encoded = tokenizer(
-        question, context, truncation="only_second", max_length=window, stride=stride,
+        question, context, truncation="only_second", max_length=window_tokens, stride=stride,
         return_overflowing_tokens=True, return_offsets_mapping=True,
     )  # fmt: skip
     answers: list[dict[str, Any]] = []
@@ -116,8 +115,8 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(bundle: Path) -> Iterator[mbert.Model]:
-    with mbert.load(bundle, threads=2) as model:
+def reader(bundle: Path) -> Iterator[mbert.QuestionAnswerer]:
+    with mbert.QuestionAnswerer.load(bundle, threads=2) as model:
         yield model
 
 
@@ -145,13 +144,13 @@ def same(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
         {},
         {"top_k": 5, "impossible": True},
         {"top_k": 3, "whole_words": False, "max_answer_length": 40},
-        {"top_k": 4, "window": 64, "stride": 20},
-        {"top_k": 2, "window": 1024, "stride": 0, "max_answer_length": 1},
+        {"top_k": 4, "window_tokens": 64, "stride": 20},
+        {"top_k": 2, "window_tokens": 1024, "stride": 0, "max_answer_length": 1},
     ],
     ids=["default", "impossible", "long answers", "short windows", "long windows"],
 )
 def test_answers_are_the_pipelines(
-    reader: mbert.Model, oracle: tuple[Any, Any], options: dict[str, Any]
+    reader: mbert.QuestionAnswerer, oracle: tuple[Any, Any], options: dict[str, Any]
 ) -> None:
     questions, contexts = zip(*PAIRS, strict=True)
     found = reader.answer(questions, contexts, **options)
@@ -164,31 +163,34 @@ def test_answers_are_the_pipelines(
     )
 
 
-def test_ten_thousand_words(reader: mbert.Model, oracle: tuple[Any, Any]) -> None:
+def test_ten_thousand_words(reader: mbert.QuestionAnswerer, oracle: tuple[Any, Any]) -> None:
     context = " ".join((CONTEXT.split() * 200)[:10_000])
     question = "Who swims in the river?"
     same(
-        reader.answer(question, context, top_k=3, window=1024),
-        pipeline(*oracle, question, context, top_k=3, window=1024),
+        reader.answer(question, context, top_k=3, window_tokens=1024),
+        pipeline(*oracle, question, context, top_k=3, window_tokens=1024),
     )
 
 
-def test_windows_are_packed_together(reader: mbert.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_are_packed_together(
+    reader: mbert.QuestionAnswerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
-    compute = runner_module.Runner.compute
+    session = reader.engine._current()
 
-    def counted(self: Any, ids: Any, offsets: Any, *more: Any, **named: Any) -> Any:
-        calls.append((ids, offsets))
-        return compute(self, ids, offsets, *more, **named)
+    class Counting:
+        def run(self, feeds: Any) -> Any:
+            calls.append(feeds)
+            return session.run(feeds)
 
-    monkeypatch.setattr(runner_module.Runner, "compute", counted)
-    reader.answer(["Who?", "What is it?", "Where is the mill?"], CONTEXT, window=64)
-    ((ids, offsets),) = calls
-    assert offsets.size - 1 > 8
-    assert offsets[-1] == ids.size
+    monkeypatch.setattr(reader.engine, "_session", Counting())
+    reader.answer(["Who?", "What is it?", "Where is the mill?"], CONTEXT, window_tokens=64)
+    (feeds,) = calls
+    assert feeds["cu_seqlens"].size - 1 > 8
+    assert feeds["cu_seqlens"][-1] == feeds["input_ids"].size
 
 
-def test_a_question_on_its_own_or_many(reader: mbert.Model) -> None:
+def test_a_question_on_its_own_or_many(reader: mbert.QuestionAnswerer) -> None:
     question, context = PAIRS[0]
     alone = reader.answer(question, context, top_k=2)
     assert all(isinstance(one, Answer) for one in alone)
@@ -203,7 +205,7 @@ def test_a_question_on_its_own_or_many(reader: mbert.Model) -> None:
     assert len(reader.answer(["a", "b"], context)) == 2
 
 
-def test_a_context_without_tokens_has_no_answer(reader: mbert.Model) -> None:
+def test_a_context_without_tokens_has_no_answer(reader: mbert.QuestionAnswerer) -> None:
     assert reader.answer("Who?", "") == []
     (none,) = reader.answer("Who?", "", impossible=True)
     assert (none.start, none.end, none.text) == (0, 0, "")
@@ -223,7 +225,7 @@ def test_spans_are_the_most_probable() -> None:
         assert best_spans(start, end, top_k, longest) == every[:top_k]
 
 
-def test_run_gives_both_outputs_by_name(reader: mbert.Model) -> None:
+def test_run_gives_both_outputs_by_name(reader: mbert.QuestionAnswerer) -> None:
     sequences = [[CLS, 9, SEP], [CLS, SEP]]
     results = reader.run(sequences)
     assert [{name: values.shape for name, values in one.items()} for one in results] == [
@@ -244,16 +246,19 @@ def test_run_gives_both_outputs_by_name(reader: mbert.Model) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_k": 0}, "top_k is 0; expected at least 1"),
-        ({"max_answer_length": 0}, "max_answer_length is 0; expected at least 1"),
-        ({"window": 0}, "window is 0; expected 1 to 1024, the bundle's limit"),
-        ({"window": 1025}, "window is 1025; expected 1 to 1024"),
-        ({"stride": -1}, "stride is -1; expected at least 0"),
-        ({"window": 20, "stride": 10}, r"Question 0 and the special tokens take \d+ of the 20"),
+        ({"top_k": 0}, "top_k.*0"),
+        ({"max_answer_length": 0}, "max_answer_length.*0"),
+        ({"window_tokens": 0}, "window_tokens.*0"),
+        ({"window_tokens": 1025}, "window_tokens.*1025.*1024"),
+        ({"stride": -1}, "stride.*-1"),
+        ({"stride": 3, "overflow": "truncate"}, "stride.*3.*truncate"),
+        ({"overflow": "cut"}, "overflow.*cut.*error, truncate, window"),
+        ({"window_tokens": 20, "stride": 10}, r"Question 0 .*\d+ .*20 tokens.*10"),
+        ({"window_tokens": 40, "overflow": "error"}, r"Question 0 .*\d+ tokens.*40"),
     ],
 )
 def test_options_out_of_range_are_refused(
-    reader: mbert.Model, options: dict[str, Any], message: str
+    reader: mbert.QuestionAnswerer, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         reader.answer("Who built the bridge over there?", CONTEXT, **options)
@@ -262,21 +267,17 @@ def test_options_out_of_range_are_refused(
 def test_questions_and_contexts_may_come_from_iterators() -> None:
     pairs = [("a", "c"), ("b", "d")]
     assert paired(iter("ab"), (text for text in "cd")) == pairs  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="context is a NoneType; expected a list"):
+    with pytest.raises(InputError, match=r"context.*NoneType"):
         paired("a", None)  # type: ignore[arg-type]
 
 
-def test_what_does_not_go_together_is_refused(reader: mbert.Model, embedder: mbert.Model) -> None:
-    with pytest.raises(InputError, match="There are 2 questions and 1 contexts"):
+def test_what_does_not_go_together_is_refused(reader: mbert.QuestionAnswerer) -> None:
+    with pytest.raises(InputError, match=r"2 questions.*1 contexts"):
         reader.answer(["a", "b"], ["c"])
-    with pytest.raises(InputError, match="Text 1 is a tuple; expected a string or a pair"):
+    with pytest.raises(InputError, match=r"Text 1 .*tuple"):
         reader.answer(["a", 1], "c")  # type: ignore[list-item]
-    with pytest.raises(InputError, match="Text 0 is not valid Unicode"):
+    with pytest.raises(InputError, match=r"Text 0 .*Unicode"):
         reader.answer("a", "lone \ud800 surrogate")
-    with pytest.raises(InputError, match="answer needs a question-answering bundle"):
-        embedder.answer("a", "b")
-    with pytest.raises(InputError, match="is question-answering"):
-        reader.embed("a")
 
 
 def test_a_context_that_comes_first_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_a_context_that_comes_first_is_refused(checkpoint: Path, tmp_path: Path)
     add_tokenizer(folder)
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "padding_side": "left"}))
-    with pytest.raises(CheckpointError, match="padding_side is 'left'"):
+    with pytest.raises(CheckpointError, match=r"padding_side.*left"):
         mbert.convert(folder, tmp_path / "bundle")
 
 
@@ -296,7 +297,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["run", *map(str, arguments)])
 
 
-def test_answers_as_json(bundle: Path, reader: mbert.Model) -> None:
+def test_answers_as_json(bundle: Path, reader: mbert.QuestionAnswerer) -> None:
     question, context = PAIRS[0]
     arguments = ("--question", question, "--text", context, "--text", "", "--top-k", 2)
     result = run(bundle, "--json", *arguments)
@@ -306,7 +307,7 @@ def test_answers_as_json(bundle: Path, reader: mbert.Model) -> None:
     same([Answer(**one) for one in first["answers"]], reader.answer(question, context, top_k=2))
 
 
-def test_answers_are_shown_one_a_line(bundle: Path, reader: mbert.Model) -> None:
+def test_answers_are_shown_one_a_line(bundle: Path, reader: mbert.QuestionAnswerer) -> None:
     question, context = PAIRS[0]
     result = run(bundle, "--question", question, "--text", context, "--text", "")
     assert result.exit_code == 0, result.output
@@ -317,11 +318,11 @@ def test_answers_are_shown_one_a_line(bundle: Path, reader: mbert.Model) -> None
 
 
 def test_a_question_is_needed_and_belongs_to_its_task(bundle: Path, embed_bundle: Path) -> None:
-    for folder, option, message in (
-        (bundle, (), "needs --question"),
-        (embed_bundle, ("--question", "Who?"), "is feature-extraction"),
-        (bundle, ("--question", "Who?", "--pooling", "cls"), "--pooling is for embeddings"),
+    for folder, option, named in (
+        (bundle, (), ("--question", "question-answering")),
+        (embed_bundle, ("--question", "Who?"), ("--question", "feature-extraction")),
+        (bundle, ("--question", "Who?", "--pooling", "cls"), ("--pooling", "question-answering")),
     ):
         result = run(folder, *option, "--text", "x")
         assert result.exit_code == 2
-        assert message in result.output
+        assert all(name in result.output for name in named)

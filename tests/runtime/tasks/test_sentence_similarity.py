@@ -59,7 +59,7 @@ CHAINS: dict[str, list[Any]] = {
 @pytest.fixture(scope="module", params=CHAINS)
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[mbert.Model, SentenceTransformer]]:
+) -> Iterator[tuple[mbert.Embedder, SentenceTransformer]]:
     """A bundle, and the library's own model of the same folder."""
     folder = tmp_path_factory.mktemp("sentence")
     settings = {"prompts": PROMPTS, "default_prompt_name": "passage", "max_seq_length": LONGEST}
@@ -67,23 +67,23 @@ def both(
     manifest = mbert.convert(folder / "folder", folder / "bundle")
     assert manifest.task == "sentence-similarity"
     assert manifest.limits.max_sequence_length == LONGEST
-    with mbert.load(folder / "bundle", threads=2) as model:
+    with mbert.Embedder.load(folder / "bundle", threads=2) as model:
         yield model, load_sentence_transformer(folder / "folder")
 
 
 @pytest.fixture(scope="module")
-def cosine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mbert.Model]:
+def cosine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mbert.Embedder]:
     """A mean of length 1; nothing else."""
     folder = tmp_path_factory.mktemp("cosine")
     steps = (modules.Pooling(WIDTH, "mean"), modules.Normalize())
     save_sentence_transformer(folder / "folder", *steps, prompts=PROMPTS)
     mbert.convert(folder / "folder", folder / "bundle")
-    with mbert.load(folder / "bundle", threads=2) as model:
+    with mbert.Embedder.load(folder / "bundle", threads=2) as model:
         yield model
 
 
-def oracle_of(model: mbert.Model) -> SentenceTransformer:
-    return load_sentence_transformer(model._runner._folder.parent / "folder")
+def oracle_of(model: mbert.Embedder) -> SentenceTransformer:
+    return load_sentence_transformer(model.context.folder.parent / "folder")
 
 
 # ---- the same vectors
@@ -91,7 +91,7 @@ def oracle_of(model: mbert.Model) -> SentenceTransformer:
 
 @pytest.mark.parametrize("prompt", [None, "query", "", "as a text: "])
 def test_vectors_are_the_librarys(
-    both: tuple[mbert.Model, SentenceTransformer], prompt: str | None
+    both: tuple[mbert.Embedder, SentenceTransformer], prompt: str | None
 ) -> None:
     model, oracle = both
     named = {"prompt_name": prompt} if prompt in PROMPTS else {"prompt": prompt}
@@ -108,11 +108,11 @@ def test_vectors_are_the_librarys(
 
 
 def test_the_pooling_of_a_neighbours_token_is_seen(
-    both: tuple[mbert.Model, SentenceTransformer],
+    both: tuple[mbert.Embedder, SentenceTransformer],
 ) -> None:
     """The mutant that a test of packing has to see."""
     model, oracle = both
-    sequences = model._runner.encode(SENTENCES, overflow="truncate")
+    sequences = model.tokenize(SENTENCES)
     offsets = np.cumsum([0, *map(len, sequences)])
     ids = np.concatenate(sequences)
     exact = oracle.encode(list(SENTENCES), prompt="")
@@ -124,10 +124,10 @@ def test_the_pooling_of_a_neighbours_token_is_seen(
 
 
 def test_too_long_a_text_is_an_error_unless_it_may_be_cut(
-    both: tuple[mbert.Model, SentenceTransformer],
+    both: tuple[mbert.Embedder, SentenceTransformer],
 ) -> None:
     model, _ = both
-    with pytest.raises(InputError, match=f"bundle takes up to {LONGEST}"):
+    with pytest.raises(InputError, match=f"tokens.*{LONGEST}"):
         model.embed(TEXTS)
     chunked = model.embed([TEXTS[0], TEXTS[-1]], overflow="window", prompt="query")
     assert np.abs(chunked[0] - model.embed(TEXTS[0], prompt="query")).max() < TOLERANCE
@@ -135,20 +135,21 @@ def test_too_long_a_text_is_an_error_unless_it_may_be_cut(
 
 
 def test_a_thousand_short_texts_are_packed(
-    cosine: mbert.Model, monkeypatch: pytest.MonkeyPatch
+    cosine: mbert.Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [f"{SENTENCES[i % 6][: 10 + i % 40]} {i}" for i in range(1000)]
     calls: list[tuple[int, int]] = []
-    run = cosine._runner.run
+    session = cosine.engine._current()
 
-    def counted(inputs: dict[str, NDArray[np.int32]]) -> list[NDArray[Any]]:
-        calls.append((inputs["input_ids"].size, int(inputs["cu_seqlens"][-1])))
-        return run(inputs)
+    class Counting:
+        def run(self, feeds: dict[str, NDArray[np.int32]]) -> list[NDArray[Any]]:
+            calls.append((feeds["input_ids"].size, int(feeds["cu_seqlens"][-1])))
+            return session.run(feeds)
 
-    monkeypatch.setattr(cosine._runner, "run", counted)
+    monkeypatch.setattr(cosine.engine, "_session", Counting())
     found = cosine.embed(texts)
     computed, real = map(sum, zip(*calls, strict=True))
-    assert real == sum(map(len, cosine._runner.encode(texts, truncate=False)))
+    assert real == sum(cosine.count_tokens(texts))
     assert computed <= 1.05 * real
     assert len(calls) <= 1.1 * real / 2048 + 1
     assert np.abs(found[:50] - oracle_of(cosine).encode(texts[:50])).max() < TOLERANCE
@@ -171,9 +172,9 @@ def test_a_thousand_short_texts_are_packed(
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(
-    cosine: mbert.Model, edited: Callable[..., Path], changes: dict[str, Any]
+    cosine: mbert.Embedder, edited: Callable[..., Path], changes: dict[str, Any]
 ) -> None:
-    bundle = cosine._runner._folder
+    bundle = cosine.context.folder
     entry = json.loads((bundle / "manifest.json").read_text())["embedding"]
     with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
         mbert.load(edited(bundle, embedding={**entry, **changes}))
@@ -182,21 +183,21 @@ def test_a_manifest_that_makes_no_sense_is_refused(
 # ---- options
 
 
-def test_prompts_go_by_name_or_are_texts(cosine: mbert.Model) -> None:
+def test_prompts_go_by_name_or_are_texts(cosine: mbert.Embedder) -> None:
     embed = cosine.embed
     assert np.array_equal(embed("a", prompt="query"), embed("a", prompt=PROMPTS["query"]))
     assert np.array_equal(embed("a"), embed("a", prompt="document"))  # known, and empty
     assert np.array_equal(embed([("a", "b")], prompt="x: "), embed([("x: a", "b")]))
-    with pytest.raises(InputError, match="prompt is 3; expected a name or a text"):
+    with pytest.raises(InputError, match=r"prompt.*3"):
         embed("a", prompt=3)
-    assert embed([], output="binary").shape == (0, WIDTH // 8)
-    with pytest.raises(InputError, match="'qurey'; the bundle's prompts are query, document, pass"):
+    assert embed([], dtype="binary").shape == (0, WIDTH // 8)
+    with pytest.raises(InputError, match=r"prompt.*qurey.*query, document, passage"):
         embed("a", prompt="qurey")
 
 
 @pytest.mark.parametrize("normalize", [None, True, False])
 def test_dimensions_are_cut_before_lengths_are_set(
-    cosine: mbert.Model, normalize: bool | None
+    cosine: mbert.Embedder, normalize: bool | None
 ) -> None:
     texts = list(SENTENCES)
     exact = oracle_of(cosine).encode(
@@ -205,17 +206,17 @@ def test_dimensions_are_cut_before_lengths_are_set(
     found = cosine.embed(texts, dimensions=16, normalize=normalize)
     assert np.abs(found - exact).max() < TOLERANCE
     for wrong in (0, WIDTH + 1, 8.0):
-        with pytest.raises(InputError, match=f"dimensions is {wrong}; expected 1 to {WIDTH}"):
+        with pytest.raises(InputError, match=f"dimensions.*{wrong}.*{WIDTH}"):
             cosine.embed(texts, dimensions=wrong)
 
 
-def test_the_graph_pools_and_nobody_else(cosine: mbert.Model) -> None:
-    with pytest.raises(InputError, match="pools as its checkpoint does"):
+def test_the_graph_pools_and_nobody_else(cosine: mbert.Embedder) -> None:
+    with pytest.raises(InputError, match=r"pooling.*cls.*sentence-similarity"):
         cosine.embed("a", pooling="cls")
 
 
 @pytest.mark.parametrize("output", ["float32", "int8", "uint8", "binary", "ubinary"])
-def test_outputs_are_quantised_as_the_library_does(cosine: mbert.Model, output: str) -> None:
+def test_outputs_are_quantised_as_the_library_does(cosine: mbert.Embedder, output: str) -> None:
     texts = list(SENTENCES)
     vectors = cosine.embed(texts)
     found = cosine.embed(texts, dtype=output)
@@ -228,11 +229,11 @@ def test_outputs_are_quantised_as_the_library_does(cosine: mbert.Model, output: 
             assert np.array_equal(cosine.embed(texts, dtype=output, **options), exact)
             streamed = list(cosine.embed_iter(texts, look_ahead=2, dtype=output, **options))
             assert np.array_equal(np.stack(streamed), exact)
-        with pytest.raises(InputError, match="embed_iter sees a part of the texts"):
+        with pytest.raises(InputError, match=f"dtype.*{output}.*ranges="):
             cosine.embed_iter(texts, dtype=output)
 
 
-def test_similarity_is_the_checkpoints(cosine: mbert.Model) -> None:
+def test_similarity_is_the_checkpoints(cosine: mbert.Embedder) -> None:
     vectors = cosine.embed(list(SENTENCES))
     exact = oracle_of(cosine).similarity(vectors, vectors[:2]).numpy()
     assert cosine.info.embedding is not None
@@ -240,11 +241,13 @@ def test_similarity_is_the_checkpoints(cosine: mbert.Model) -> None:
     assert np.abs(cosine.similarity(vectors, vectors[:2]) - exact).max() < 1e-6
 
 
-def test_the_command_takes_prompts_and_dimensions(cosine: mbert.Model) -> None:
-    command = [str(cosine._runner._folder), "--text", "a", "--json"]
+def test_the_command_takes_prompts_and_dimensions(cosine: mbert.Embedder) -> None:
+    command = [str(cosine.context.folder), "--text", "a", "--json"]
     result = CliRunner().invoke(main, [*command, "--prompt", "query", "--dimensions", "8"])
     assert result.exit_code == 0, result.output
     expected = cosine.embed("a", prompt="query", dimensions=8)
     assert json.loads(result.output)["embedding"] == pytest.approx(expected.tolist(), abs=1e-6)
     result = CliRunner().invoke(main, [*command, "--pooling", "cls"])
-    assert "--pooling is for embeddings of hidden states" in result.output
+    assert result.exit_code != 0
+    assert "pooling" in result.output
+    assert "sentence-similarity" in result.output
