@@ -1,6 +1,6 @@
-"""Draw README's plot of speeds, and print its table, from a record of ``mbert-bench --json``.
+"""Draw README's plot of speeds from a record of ``mbert-bench --json``, and print the tables.
 
-Usage: python docs/plots.py [--table]
+Usage: python docs/plots.py [--tables]
 """
 
 from __future__ import annotations
@@ -67,6 +67,28 @@ def table(record: dict[str, Any]) -> list[str]:
     return rows
 
 
+def details(record: dict[str, Any], program: str) -> list[str]:
+    """Return rows of the tables in cpu-performance.md: speeds, ratio, share, memory."""
+    precision, peers = PRECISIONS[program]
+    rows = []
+    for entry in record["workloads"]:
+        ours, ratio = entry["results"][program], ratios(record)[entry["workload"]][precision]
+        speed, *others = (
+            f"{entry['results'][name]['figures']['tokens_per_second']:,.0f}"
+            for name in (program, *peers)
+        )
+        cells = [
+            entry["workload"],
+            f"{speed} ({ratio.median:.2f}, {ratio.low:.2f}-{ratio.high:.2f})",
+            *others,
+            # The share is of a float32 product.
+            *([f"{ours['share']:.2f}"] if precision == "float32" else []),
+            f"{ours['peak_bytes'] / 1e6:.0f} MB",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def draw(record: dict[str, Any], path: Path) -> None:
     """Draw a bar for each workload and precision into ``path``, and its range as a line."""
     import matplotlib
@@ -107,10 +129,12 @@ def _bars(axes: Any, found: dict[str, dict[str, Ratio]]) -> None:
 
 
 def main() -> None:
-    """Draw the plot, or print the table."""
+    """Draw the plot, or print the tables."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
-    if "--table" in sys.argv[1:]:
+    if "--tables" in sys.argv[1:]:
         print("\n".join(table(record)))
+        for program in PRECISIONS:
+            print("\n".join(["", *details(record, program)]))
     else:
         draw(record, PLOT)
 

@@ -14,6 +14,7 @@ from support.pages import PAGES, ROOT, anchors, name_of, prose
 
 README = ROOT / "README.md"
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`((?:bench|docs|examples|export|mbert|model|plugins|runtime|tests)/[^`\s]*)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -39,6 +40,13 @@ def test_every_page_is_linked() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_paths_exist(page: Path) -> None:
+    """Paths in backticks that begin with a folder of the repository."""
+    for path in _PATH.findall(prose(page)):
+        assert list(ROOT.glob(path)), f"{name_of(page)}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_keep_to_their_width(page: Path) -> None:
     """Prose 100 columns, rows of tables 120."""
     if page.is_relative_to(ROOT / "plugins"):
@@ -48,10 +56,13 @@ def test_lines_keep_to_their_width(page: Path) -> None:
         assert len(line) <= most, f"{name_of(page)}:{number} has {len(line)} columns"
 
 
-def test_readme_shows_the_ratios_of_the_record() -> None:
+def test_pages_show_the_figures_of_the_record() -> None:
     plots = runpy.run_path(str(ROOT / "docs" / "plots.py"))
     record = json.loads(plots["RECORD"].read_text(encoding="utf-8"))
     assert "\n".join(plots["table"](record)) in README.read_text(encoding="utf-8")
+    detailed = (ROOT / "docs" / "cpu-performance.md").read_text(encoding="utf-8")
+    for program in plots["PRECISIONS"]:
+        assert "\n".join(plots["details"](record, program)) in detailed
     # The plot has the same figures as text.
     drawn = plots["PLOT"].read_text(encoding="utf-8")
     for of_precision in plots["ratios"](record).values():
