@@ -161,6 +161,8 @@ def _parse(block: Block, where: str) -> None:
             targets = [word for word in arguments if "=" not in word]
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in targets), where
+        elif program in ("bash", "python") and not arguments[0].startswith("-"):
+            assert any((folder / arguments[0]).exists() for folder in (ROOT, TINY)), where
         elif program in COMMANDS:
             name, *arguments = [*COMMANDS[program], *arguments]
             found = main.get_command(click.Context(main), name)
