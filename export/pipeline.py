@@ -104,7 +104,7 @@ def plan_export(
     calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
 ) -> ExportPlan:
-    """Plan an export without reading weights or writing anything; see :func:`convert`.
+    """Plan an export; read no weights, download none, write nothing. See :func:`convert`.
 
     Raises:
         CheckpointError: the checkpoint's config cannot be read or is not supported.
@@ -113,7 +113,7 @@ def plan_export(
     """
     placement = choose_placement(gpu, backend, precision, hardware_compatibility)
     _calibration_text(calibration, placement)
-    source = open_checkpoint(os.fspath(checkpoint), revision)
+    source = open_checkpoint(os.fspath(checkpoint), revision, weights=False)
     return make_plan(source, placement, task, max_tokens, max_sequence_length)
 
 

@@ -25,8 +25,6 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _HUB_FILES = [
     "config.json",
     "*/config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -37,6 +35,7 @@ _HUB_FILES = [
     "config_sentence_transformers.json",
     _ADAPTER,
 ]
+_HUB_WEIGHTS = ["*.safetensors", "model.safetensors.index.json"]
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,15 @@ class Checkpoint:
         return translate(self.folder, modules) if is_pylate(self.folder, modules) else modules
 
 
-def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    source: str | Path, revision: str | None = None, weights: bool = True
+) -> Checkpoint:
     """Find or download a checkpoint and read its config.
 
     Args:
         source: a folder with config.json and safetensors, or a Hugging Face hub id.
         revision: branch, tag or commit of a hub id.
+        weights: download the weights of a hub id, too.
 
     Raises:
         CheckpointError: no such checkpoint, the download failed, or the model is not supported.
@@ -82,7 +84,7 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         name = folder.resolve().name
     elif not folder.exists() and _HUB_ID.fullmatch(str(source)):
         name = str(source)
-        folder = _fetch(name, revision)
+        folder = _fetch(name, revision, weights)
         commit = folder.name  # the hub's cache keeps a folder for each commit
     else:
         raise CheckpointError(
@@ -98,9 +100,10 @@ def open_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
     return Checkpoint(name, folder, read_config(folder), commit)
 
 
-def _fetch(hub_id: str, revision: str | None) -> Path:
+def _fetch(hub_id: str, revision: str | None, weights: bool) -> Path:
+    patterns = _HUB_FILES + _HUB_WEIGHTS if weights else _HUB_FILES
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).strip().splitlines()
         raise CheckpointError(

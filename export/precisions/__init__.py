@@ -22,7 +22,8 @@ PRECISIONS: tuple[Precision, ...] = (
     GpuBFloat16(),
     GpuFloat32(),
 )
-# The candidates of "auto", the best first; the first one that the activations fit is taken.
+# The candidates of "auto", the best first; the first one that the activations fit is taken. All
+# candidates of a processor share a calibration.
 AUTO: dict[Processor, tuple[str, ...]] = {"cpu": ("fp32",), "gpu": ("fp16", "bf16")}
 _PLURAL = {"cpu": "CPUs (--cpu)", "gpu": "GPUs (--gpu)"}
 _ON = {"cpu": "On the CPU", "gpu": "On a GPU"}

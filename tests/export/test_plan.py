@@ -20,6 +20,7 @@ from mbert.export.precisions.calibration_data import Sample
 from mbert.export.precisions.fp16 import GpuFloat16
 from mbert.runtime.manifest import PRECISIONS as NAMES
 
+folder_module: Any = importlib.import_module("mbert.export.checkpoint.folder")
 placement_module: Any = importlib.import_module("mbert.export.placement")
 
 
@@ -45,6 +46,25 @@ def test_a_plan_needs_no_weights(without_weights: Path) -> None:
     assert json.loads(json.dumps(plan.to_json())) == plan.to_json()
     for name, value in plan.describe():
         assert f"{name}: {value}" in str(plan)
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_plan_downloads_no_weights(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, plan: bool
+) -> None:
+    requested: set[str] = set()
+
+    def download(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        requested.update(allow_patterns)
+        return str(checkpoint)
+
+    monkeypatch.setattr(folder_module, "snapshot_download", download)
+    if plan:
+        assert plan_export("some/model").checkpoint == "some/model"
+    else:
+        open_checkpoint("some/model")
+    assert {"config.json", "modules.json"} < requested
+    assert ("*.safetensors" in requested) is not plan
 
 
 def test_equal_requests_make_equal_plans(checkpoint: Path) -> None:
