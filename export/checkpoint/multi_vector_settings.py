@@ -230,7 +230,7 @@ def _token_id(tokenizer: Tokenizer, token: str, key: str, vocab_size: int) -> in
     if token_id is None or token_id >= vocab_size:
         raise CheckpointError(
             f"{key} is {token!r}, which is no token of tokenizer.json with a row in the embedding. "
-            "Add both, or set it to an empty text."
+            "Add both, or set it to an empty string."
         )
     return token_id
 

@@ -34,7 +34,7 @@ def translate(folder: Path, modules: Sequence[ModuleSpec]) -> tuple[ModuleSpec, 
     """Return the modules of a PyLate folder as MultiVectorEncoder would save them."""
     settings = read_settings(folder)
     transformer, *rest = modules
-    # PyLate's projections read and write token vectors, whatever names they were saved with.
+    # PyLate's projections read and write token vectors, under any names.
     names = {"module_input_name": TOKENS, "module_output_name": TOKENS}
     projections = [
         replace(spec, kind="Dense", settings={**spec.settings, **names})

@@ -65,8 +65,8 @@ def default_task(checkpoint: Checkpoint) -> str:
             return task.name
     if any(spec.kind not in IGNORED for spec in modules[1:]):
         raise CheckpointError(
-            f"{MODULES} lists {', '.join(spec.kind for spec in modules)}, which is none of mbert's "
-            f"tasks. To leave out what it does not compute, name the task: {', '.join(TASKS)}."
+            f"{MODULES} lists {', '.join(spec.kind for spec in modules)}, which "
+            f"make no task of mbert. To export without them, name the task: {', '.join(TASKS)}."
         )
     of_architecture = {name: task.name for task in _TASKS for name in task.architectures}
     for name in architectures:

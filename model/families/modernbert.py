@@ -15,24 +15,24 @@ from .query_expansion import ExpansionTokens
 
 
 def layer_norm(config: ModelConfig) -> nn.LayerNorm:
-    """LayerNorm over the hidden channels, with a bias where the config has one."""
+    """Make a LayerNorm over the hidden channels, with a bias if the config has one."""
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
 
 
 class Embeddings(nn.Module):
-    """Token embedding and its norm; there is no position embedding."""
+    """Token embedding and its norm, without positions, which attention rotates in."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Make the modules for ``config``."""
         super().__init__()
         self.vocab_size = config.vocab_size
-        # May be replaced by a quantized one.
+        # The export may replace it by a quantized embedding.
         self.tok_embeddings: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.norm = layer_norm(config)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """int32 [tokens] -> [tokens, hidden]."""
-        # The host refuses ids out of range; device code must not read outside the table either way.
+        # The runtime refuses ids out of range; the clamp keeps device code inside the table.
         return self.norm(self.tok_embeddings(input_ids.clamp(0, self.vocab_size - 1)))
 
 
@@ -40,19 +40,22 @@ def attend(
     qkv: Tensor,
     cu_seqlens: Tensor,
     rope: Tensor,
-    how: tuple[int, float, int],
+    attributes: tuple[int, float, int],
     expansion: ExpansionTokens | None,
 ) -> Tensor:
-    """Packed attention, of expansion tokens too; ``how``: num_heads, scale, window."""
-    context = varlen_attention(qkv, cu_seqlens, rope, *how)
+    """Compute packed attention, and that of expansion tokens, if any.
+
+    ``attributes`` are num_heads, scale and window of VarlenAttention.
+    """
+    context = varlen_attention(qkv, cu_seqlens, rope, *attributes)
     if expansion is None:
         return context
-    expanded = expansion.attend(qkv, rope, *how)
+    expanded = expansion.attend(qkv, rope, *attributes)
     return torch.cat((context[: qkv.shape[0] - expanded.shape[0]], expanded))
 
 
 class Attention(nn.Module):
-    """Packed self-attention: one fused projection, the operator, the output projection."""
+    """Packed self-attention: the fused projection, VarlenAttention, the output projection."""
 
     def __init__(self, config: ModelConfig, window: int) -> None:
         """Make the modules for ``config``; ``window`` as in VarlenAttention."""
@@ -68,8 +71,8 @@ class Attention(nn.Module):
         self, x: Tensor, cu_seqlens: Tensor, rope: Tensor, expansion: ExpansionTokens | None = None
     ) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        how = (self.num_heads, self.scale, self.window)
-        return self.Wo(attend(self.Wqkv(x), cu_seqlens, rope, how, expansion))
+        attributes = (self.num_heads, self.scale, self.window)
+        return self.Wo(attend(self.Wqkv(x), cu_seqlens, rope, attributes, expansion))
 
 
 class Mlp(nn.Module):
@@ -119,7 +122,7 @@ class Encoder(nn.Module):
         # One table for each theta; layers with the same theta share it.
         self.thetas = sorted({layer.theta for layer in config.layers})
         self.table_of_layer = [self.thetas.index(layer.theta) for layer in config.layers]
-        with torch.device("cpu"):  # computed even when the parameters are made on the meta device
+        with torch.device("cpu"):  # has values even if the parameters are on the meta device
             for i, theta in enumerate(self.thetas):
                 table = rope_table(config.head_dim, theta, config.max_position_embeddings)
                 self.register_buffer(f"rope_{i}", table, persistent=False)

@@ -1,9 +1,8 @@
-"""The shape of a ModernBERT encoder, read from a checkpoint's ``config.json``.
+"""The configuration of a ModernBERT encoder, from the contents of a ``config.json``.
 
-Both spellings are understood: the legacy one (``global_attn_every_n_layers``,
-``global_rope_theta``, ``local_rope_theta``) and the current one (``layer_types``,
-``rope_parameters``). A config that states the same thing twice and differently is refused: there is
-no way to know which was meant.
+The legacy keys (``global_attn_every_n_layers``, ``global_rope_theta``, ``local_rope_theta``) and
+the current ones (``layer_types``, ``rope_parameters``) are read. A config whose keys contradict
+each other is refused.
 """
 
 from __future__ import annotations
@@ -33,10 +32,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What differs from layer to layer.
+    """The part of the configuration that varies by layer.
 
-    ``window``: -1 for global attention, otherwise keys with ``abs(i - j) <= window``.
-    ``theta``: base of the rotary frequencies.
+    Attributes:
+        window: -1 for global attention; otherwise keys with ``abs(i - j) <= window``.
+        theta: base of the rotary frequencies.
     """
 
     window: int
@@ -45,7 +45,7 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A ModernBERT encoder and its head; every field is resolved, none is optional."""
+    """A ModernBERT encoder and its head, with defaults filled in."""
 
     vocab_size: int
     hidden_size: int
@@ -77,7 +77,7 @@ class ModelConfig:
         """Resolve the contents of a ``config.json``.
 
         Raises:
-            CheckpointError: not a ModernBERT encoder, a value out of range, or a contradiction.
+            CheckpointError: not a ModernBERT encoder, a value out of range, or contradicting keys.
         """
         _refuse_other_models(raw)
         num_layers = _positive(raw, "num_hidden_layers", 22)
@@ -198,7 +198,7 @@ def _thetas(raw: Mapping[str, Any]) -> dict[str, float]:
     legacy_global = _theta(raw, "global_rope_theta")
     legacy_local = _theta(raw, "local_rope_theta")
     if "local_rope_theta" in raw and legacy_local is None:
-        legacy_local = legacy_global or DEFAULT_GLOBAL_THETA  # null: as the global layers
+        legacy_local = legacy_global or DEFAULT_GLOBAL_THETA  # null: as in the global layers
     return {
         "full_attention": _agreed(
             "rope_parameters.full_attention.rope_theta",
@@ -227,7 +227,7 @@ def _theta(entry: Mapping[str, Any], key: str) -> float | None:
 
 
 def _agreed(name_a: str, a: T | None, name_b: str, b: T | None, default: T) -> T:
-    """Take whichever of two spellings is given; refuse two that differ."""
+    """Return the value of the key that is present; raise if both are and differ."""
     if a is not None and b is not None and a != b:
         raise CheckpointError(
             f"config.json contradicts itself: {name_a} says {a}, {name_b} says {b}. Remove the "
@@ -283,7 +283,7 @@ def _number(raw: Mapping[str, Any], key: str, default: float) -> float:
 def _not_negative(raw: Mapping[str, Any], key: str, default: float) -> float:
     value = _number(raw, key, default)
     if value < 0:
-        raise CheckpointError(f"config.json: {key} is {value}; expected a number from 0 on.")
+        raise CheckpointError(f"config.json: {key} is {value}; expected a number >= 0.")
     return value
 
 

@@ -1,6 +1,6 @@
-"""A layer of the encoder in four linear operators and attention: nothing else is left to compute.
+"""A ModernBERT layer as four linear operators and attention.
 
-Norms, residual sums and GeGLU belong to the linear operators (:mod:`mbert.model.operators.linear`).
+Norms, residual sums and GeGLU are part of the operators (:mod:`mbert.model.operators.linear`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .query_expansion import ExpansionTokens
 
 
 class FusedLayer(nn.Module):
-    """Computes what :class:`mbert.model.families.modernbert.Layer` does."""
+    """Compute the same as :class:`mbert.model.families.modernbert.Layer`."""
 
     def __init__(
         self,
@@ -28,18 +28,18 @@ class FusedLayer(nn.Module):
         epsilon: float,
         activation: str,
     ) -> None:
-        """Take what is not fused from ``layer``.
+        """Make the layer from its fused parts.
 
         Args:
-            layer: its attention's heads, scale and window.
-            qkv: the attention's projections.
-            out: its output.
-            up: the MLP's values and gates, interleaved.
-            down: its output.
-            attention_norm: weight and bias, [hidden]; None: there is none.
-            mlp_norm: likewise.
-            epsilon: of both.
-            activation: of the values.
+            layer: gives the attention's heads, scale and window.
+            qkv: projection to Q, K and V.
+            out: output projection of the attention.
+            up: projection to the MLP's values and gates, interleaved.
+            down: output projection of the MLP.
+            attention_norm: weight and bias, [hidden] each; None for a layer without this norm.
+            mlp_norm: weight and bias, [hidden] each.
+            epsilon: of both norms.
+            activation: of the MLP's values.
         """
         super().__init__()
         self.num_heads = layer.attn.num_heads
@@ -63,8 +63,8 @@ class FusedLayer(nn.Module):
             projected = qkv.operators.norm_linear(x, *norm, *qkv.operands, self.epsilon)
         else:
             projected = qkv(x)
-        how = (self.num_heads, self.scale, self.window)
-        context = attend(projected, cu_seqlens, rope, how, expansion)
+        attributes = (self.num_heads, self.scale, self.window)
+        context = attend(projected, cu_seqlens, rope, attributes, expansion)
         x = out.operators.residual_linear(context, *out.operands, x)
         norm = self._norm("mlp_norm")
         gated = up.operators.norm_gated_linear(
@@ -77,7 +77,7 @@ class FusedLayer(nn.Module):
 
 
 class RoundedEmbedding(nn.Module):
-    """Rows of a narrower type, which are used in float32."""
+    """An embedding stored in a narrower type, with rows in float32."""
 
     def __init__(self, weight: Tensor) -> None:
         """Hold ``weight``, [rows, columns]."""

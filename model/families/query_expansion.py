@@ -1,4 +1,4 @@
-"""Tokens that attend to a sequence and that no token attends to: a query's expansion in ColBERT."""
+"""Attention of ColBERT's query expansion: tokens that attend but are not attended to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..operators.attention import rotate
 
 @dataclass(frozen=True)
 class ExpansionTokens:
-    """The last rows of the packed tokens, behind every sequence, and what they attend to.
+    """Expansion tokens, which are the last rows of a packed batch.
 
     Attributes:
-        tokens: int32 [expansions, 2]: the sequence and the position in it of each of those rows.
-        seen: int32 [seen, 3]: row, sequence and position of the tokens of these sequences.
+        tokens: int32 [expansions, 2]: sequence and position of each expansion token.
+        seen: int32 [seen, 3]: row, sequence and position of each token that they attend to.
     """
 
     tokens: Tensor
@@ -28,8 +28,8 @@ class ExpansionTokens:
     ) -> Tensor:
         """Compute the context of the expansion tokens.
 
-        Queries of one sequence are few, so the scores are dense; a token that sees none in its
-        window gets zeros.
+        The scores are dense, because queries are short. A token whose window holds no token gets
+        zeros.
 
         Args:
             qkv: [tokens, 3 * num_heads * head_dim], as in
@@ -47,7 +47,7 @@ class ExpansionTokens:
         sequence, position = self.tokens.unbind(1)
         first = qkv.shape[0] - self.tokens.shape[0]
         q, _, _ = _heads(work[first:], num_heads)
-        # Clamped, as every gather is.
+        # Clamped like every gather, so that device code never reads outside the rows.
         seen = F.embedding(rows.clamp(0, qkv.shape[0] - 1), work)
         _, k, v = _heads(seen, num_heads)
         q, k = _rotated(q, rope, position), _rotated(k, rope, seen_position)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .registration import custom_op
 
-# Queries per step: bounds the score matrix to heads x BLOCK x keys whatever the sequence length.
+# Queries per step: bounds the score matrix to heads x BLOCK x keys for any sequence length.
 BLOCK = 256
 
 

@@ -23,7 +23,7 @@ LIBRARY = "sentence_transformers.models."
 def write_modules(folder: Path, *kinds: str, **settings: dict[str, Any]) -> Path:
     """Write modules.json, and for each kind the settings of its name; "a.b.C" is a class elsewhere.
 
-    The transformer lies in the folder itself, every other module in one of its own.
+    The transformer is in the folder itself, each other module in a subfolder.
     """
     entries = []
     for i, kind in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""modules.json: what it lists, and what is refused."""
+"""The modules of modules.json, and refusals."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""What retrieval folders say: settings of PyLate and of sentence-transformers, and refusals."""
+"""Multi-vector settings of PyLate and of sentence-transformers, and refusals."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,11 @@ from tokenizers import Tokenizer
 import mbert
 from mbert.errors import CheckpointError, ExportError
 from mbert.export.checkpoint import Checkpoint, open_checkpoint
-from mbert.export.checkpoint.modules_json import ModuleSpec
 from mbert.export.checkpoint.multi_vector_settings import (
     check_multi_vector_settings,
     multi_vector_settings,
 )
 from mbert.export.tasks import default_task, load_model
-from mbert.export.tasks.sparse_embedding import build_splade
 from mbert.model.families.query_expansion import ExpansionTokens
 from mbert.model.heads.token_embeddings import ExpandedTokenEmbeddings
 from mbert.runtime.manifest import Limits
@@ -179,26 +176,6 @@ def test_modules_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         load_model(changed(modules), task)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "settings", "message"),
-    [
-        (["SpladePooling", "Normalize"], {}, "SpladePooling, Normalize follows"),
-        ([], {}, "nothing follows"),
-        (["SpladePooling"], {"pooling_strategy": "mean"}, "pooling_strategy of SpladePooling"),
-        (["SpladePooling"], {"activation_function": "gelu"}, "activation_function of SpladePoo"),
-        (["SpladePooling"], {"embedding_dimension": 7}, "the vocabulary's 502"),
-        (["SpladePooling"], {"idf": True}, "SpladePooling has the setting idf"),
-    ],
-)
-def test_sparse_modules_that_do_more_are_refused(
-    kinds: list[str], settings: dict[str, Any], message: str, folder: Path
-) -> None:
-    modules = [ModuleSpec("MLMTransformer", "", "sentence_bert_config.json", {})]
-    modules += [ModuleSpec(kind, "1", "1/config.json", settings) for kind in kinds]
-    with pytest.raises(CheckpointError, match=message):
-        build_splade(SimpleNamespace(config=open_checkpoint(folder).config, modules=modules))
 
 
 def test_multi_vector_needs_modules(small_checkpoint: Path) -> None:

@@ -16,9 +16,7 @@ from torch import nn
 
 from mbert.errors import CheckpointError
 from mbert.export.checkpoint import open_checkpoint
-from mbert.export.checkpoint.embedding_settings import embedding_settings
 from mbert.export.checkpoint.sentence_modules import DENSE_ACTIVATIONS
-from mbert.export.checkpoint.sentence_settings import longest_text
 from mbert.export.tasks import TASKS, default_task, load_model
 from mbert.model.heads.sentence_modules import Packing
 from mbert.runtime.feeds import counted_tokens
@@ -89,7 +87,7 @@ FLAGS = [f"pooling_mode_{name}" for name in (*FLAGS, "weightedmean_tokens", "las
 def test_several_modes_lie_side_by_side_in_either_spelling(
     chosen: list[str], tmp_path: Path
 ) -> None:
-    """The older spelling has a flag for each mode, and an order of its own."""
+    """The older spelling has a flag for each mode, and another order."""
     named = ["lasttoken", "mean"]
     folder = save_sentence_transformer(tmp_path, modules.Pooling(WIDTH, named))
     assert error(folder) < TOLERANCE
@@ -179,7 +177,7 @@ def test_a_plain_projection_needs_no_settings_but_its_sizes(tmp_path: Path) -> N
     assert np.abs(embed(load(folder), packed(folder)) - exact).max() < TOLERANCE
 
 
-# ---- what is refused, by name
+# ---- refusals, by name
 
 
 @pytest.fixture(scope="module")
@@ -297,100 +295,3 @@ def test_hidden_states_are_to_be_had(saved: Path) -> None:
     model = load_model(open_checkpoint(saved), "feature-extraction")
     batch = packed(saved)
     assert embed(model, batch).shape == (len(batch["input_ids"]), WIDTH)
-
-
-# ---- settings of the whole
-
-
-def test_the_settings_are_those_of_the_folder(tmp_path: Path) -> None:
-    folder = save_sentence_transformer(
-        tmp_path,
-        modules.Pooling(WIDTH, "mean"),
-        modules.Normalize(),
-        modules.Dropout(0.1),
-        prompts={"query": "query: ", "code": "code: "},
-        default_prompt_name="code",
-        similarity_fn_name="dot",
-        truncate_dim=16,
-    )
-    checkpoint = open_checkpoint(folder)
-    found = embedding_settings(folder, checkpoint.modules, "cosine")
-    assert found.prompts == {"query": "query: ", "document": "", "code": "code: "}
-    assert (found.default_prompt, found.similarity, found.dimensions) == ("code", "dot", 16)
-    assert found.normalized
-
-
-def test_without_settings_nothing_is_put_in_front(saved: Path, tmp_path: Path) -> None:
-    found = embedding_settings(tmp_path, open_checkpoint(saved).modules, "cosine")
-    assert found.prompts == {"query": "", "document": ""}
-    assert (found.default_prompt, found.similarity, found.dimensions) == (None, "cosine", None)
-    assert not found.normalized
-
-
-@pytest.mark.parametrize(
-    ("names", "normalized"),
-    [
-        ({}, True),
-        ({"module_input_name": "token_embeddings"}, False),
-        ({"module_output_name": "aside"}, False),
-    ],
-)
-def test_only_the_texts_own_vector_is_normalized(
-    folder: Path, names: dict[str, str], normalized: bool
-) -> None:
-    write_modules(folder, "Transformer", "Pooling", "Normalize", Normalize=names)
-    assert (
-        embedding_settings(folder, open_checkpoint(folder).modules, "cosine").normalized
-        == normalized
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"prompts": ["query: "]}, "prompts is"),
-        ({"prompts": {"query": 1}}, "prompts is"),
-        ({"prompts": {"a": ""}, "default_prompt_name": "b"}, "default_prompt_name is 'b'"),
-        ({"default_prompt_name": ["query"]}, "default_prompt_name is"),
-        ({"similarity_fn_name": "angle"}, "similarity_fn_name is 'angle'"),
-        ({"truncate_dim": 0}, "truncate_dim is 0"),
-        ({"truncate_dim": True}, "truncate_dim is True"),
-        ({"max_active_dims": 0}, "max_active_dims is 0"),
-        ([], "config_sentence_transformers"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(
-    settings: Any, message: str, tmp_path: Path
-) -> None:
-    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    with pytest.raises(CheckpointError, match=message):
-        embedding_settings(tmp_path, (), "cosine")
-
-
-@pytest.mark.parametrize(
-    ("transformer", "tokenizer", "expected"),
-    [
-        (96, 50, 96),  # the folder's own word first
-        (None, 50, 50),
-        (None, 10**30, 1024),  # the tokenizer knows no end
-        (None, "absent", 1024),
-        (4096, 50, 1024),
-    ],
-)
-def test_texts_are_cut_where_the_library_cuts_them(
-    folder: Path, transformer: int | None, tokenizer: Any, expected: int
-) -> None:
-    edit(folder / "sentence_bert_config.json", max_seq_length=transformer or "absent")
-    edit(folder / "tokenizer_config.json", model_max_length=tokenizer)
-    checkpoint = open_checkpoint(folder)
-    assert longest_text(folder, checkpoint.config, checkpoint.modules) == expected
-    if expected < SMALL["max_position_embeddings"]:
-        assert load_sentence_transformer(folder).max_seq_length == expected
-
-
-@pytest.mark.parametrize("value", [0, -1, "128", True, [1]])
-def test_a_length_that_is_none_is_refused(folder: Path, value: Any) -> None:
-    edit(folder / "sentence_bert_config.json", max_seq_length=value)
-    checkpoint = open_checkpoint(folder)
-    with pytest.raises(CheckpointError, match=r"sentence_bert_config\.json: max_seq_length is"):
-        longest_text(folder, checkpoint.config, checkpoint.modules)
