@@ -147,8 +147,9 @@ class Manifest:
 
     @property
     def width(self) -> int:
-        """Last dimension of the graph's first output."""
-        return int(self.outputs[0].shape[-1])
+        """Number of values in a row of the graph's first output."""
+        _, *columns = self.outputs[0].shape
+        return int(columns[-1]) if columns else 1
 
     def to_json(self) -> str:
         """Serialise to indented JSON with a final newline."""

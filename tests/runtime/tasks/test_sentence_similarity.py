@@ -19,6 +19,7 @@ from torch import nn
 import mbert
 from mbert.errors import BundleError, InputError
 from mbert.runtime.cli import main
+from mbert.runtime.feeds import counted_tokens
 from support.checkpoints import SMALL
 from support.pooling import POOLINGS
 from support.sentence import load_sentence_transformer, save_sentence_transformer
@@ -121,6 +122,33 @@ def test_the_pooling_of_a_neighbours_token_is_seen(
     shifted = offsets.copy()
     shifted[1:-1] += 1
     assert np.abs(model.run_packed(ids, shifted) - exact).max() > 10 * TOLERANCE
+
+
+def test_counted_rows_leave_the_prompt_out(
+    both: tuple[mbert.Embedder, SentenceTransformer],
+) -> None:
+    model, _ = both
+    names = {spec.name for spec in model.info.inputs}
+    ids = model.tokenize([PROMPTS["query"] + text for text in SENTENCES])
+    packed, offsets = np.concatenate(ids), np.cumsum([0, *map(len, ids)])
+    if "counted_rows" not in names:
+        with pytest.raises(InputError, match=r"counted_rows.*sentence-similarity"):
+            model.run_packed(packed, offsets, counted_rows=np.arange(packed.size))
+        return
+    prompt = model.context.tokenizer.prompt_length(PROMPTS["query"])
+    excluded = np.full(len(ids), prompt, np.int32)
+    counted = counted_tokens(offsets.astype(np.int32), packed.size, excluded)
+    expected = model.embed(SENTENCES, prompt="query")
+    assert np.abs(model.run_packed(packed, offsets, **counted) - expected).max() < TOLERANCE
+    assert np.abs(model.run_packed(packed, offsets) - expected).max() > 10 * TOLERANCE
+    for wrong, message in (
+        ({"counted_rows": counted["counted_rows"][1:]}, "counted_rows"),
+        ({"counted_rows": counted["counted_rows"] + packed.size}, "counted_rows"),
+        ({"counted_offsets": counted["counted_offsets"][::-1]}, "counted_offsets"),
+        ({"counted_offsets": counted["counted_offsets"][1:]}, "counted_offsets"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.run_packed(packed, offsets, **{**counted, **wrong})
 
 
 def test_too_long_a_text_is_an_error_unless_it_may_be_cut(
