@@ -1,9 +1,9 @@
-# Enables the language CUDA for the kernels in plugins/cuda, as MBERT_BUILD_CUDA says:
-#   AUTO  when there is an nvcc that works
-#   ON    always; an error when there is none
+# Enable the language CUDA for the kernels in plugins/cuda, depending on MBERT_BUILD_CUDA:
+#   AUTO  if a working nvcc is found
+#   ON    always; an error without nvcc
 #   OFF   never
-# nvcc is the one that CMAKE_CUDA_COMPILER, CUDACXX (environment), the PATH or /usr/local/cuda has. Sets
-# MBERT_CUDA to whether it is enabled. Include it where the project begins.
+# nvcc is looked for in CMAKE_CUDA_COMPILER, CUDACXX (environment), the PATH and /usr/local/cuda. Sets
+# MBERT_CUDA to whether CUDA is enabled. Include this file in the top-level CMakeLists.txt.
 include(CheckLanguage)
 
 set(MBERT_BUILD_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO (when nvcc is found), ON or OFF")
@@ -11,7 +11,7 @@ set_property(CACHE MBERT_BUILD_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MBERT_CUDA OFF)
 if(MBERT_BUILD_CUDA)
   if(NOT CMAKE_CUDA_COMPILER)
-    unset(CMAKE_CUDA_COMPILER CACHE)  # none was found the last time: look again
+    unset(CMAKE_CUDA_COMPILER CACHE)  # not found last time: look again
   endif()
   if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")
     find_program(MBERT_NVCC nvcc PATHS /usr/local/cuda/bin DOC "NVIDIA's compiler")
@@ -20,7 +20,7 @@ if(MBERT_BUILD_CUDA)
       set(ENV{CUDACXX} "${MBERT_NVCC}")
     endif()
   endif()
-  # The kernels' targets choose their own; without a choice, CMake wants one of the language.
+  # The kernels' targets set their own architectures; CMake requires a default.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES OFF)
   endif()

@@ -1,4 +1,4 @@
-// What the operators are on every device: element types, modes, and the range of attributes.
+// Element types, attribute values and attribute checks of the operators, for all devices.
 #ifndef MBERT_PLUGINS_COMMON_OPERATOR_TYPES_H_
 #define MBERT_PLUGINS_COMMON_OPERATOR_TYPES_H_
 
@@ -22,7 +22,7 @@ enum class PoolingMode : std::int64_t {
   kWeightedMean = 5,
 };
 
-// Sets *mode to the one of that value. Returns an empty string, or else what is wrong.
+// Sets *mode to the mode of that value. Returns an empty string, or else an error message.
 inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
   if (value < 0 || value > static_cast<std::int64_t>(PoolingMode::kWeightedMean)) {
     return "mode is " + std::to_string(value) +
@@ -36,7 +36,7 @@ inline std::string parse_pooling_mode(std::int64_t value, PoolingMode* mode) {
 // The values of the attribute `activation` of NormGatedLinear and QuantizedNormGatedLinear.
 enum class Activation : std::int64_t { kGelu = 0, kSilu = 1, kRelu = 2, kGeluTanh = 3 };
 
-// Sets *activation to the one of that value. Returns an empty string, or else what is wrong.
+// Sets *activation to the one of that value. Returns an empty string, or else an error message.
 inline std::string parse_activation(std::int64_t value, Activation* activation) {
   if (value < 0 || value > 3) {
     return "activation is " + std::to_string(value) +
@@ -46,10 +46,10 @@ inline std::string parse_activation(std::int64_t value, Activation* activation) 
   return {};
 }
 
-// The kernels' softmax takes powers of 2 of scores that are scaled by scale * log2(e).
+// The softmax uses powers of two: scores are multiplied by scale * log2(e).
 constexpr float kLog2E = 1.44269504088896340736f;
 
-// Returns an empty string, or else what is wrong with an attribute of VarlenAttention.
+// Checks the attributes of VarlenAttention. Returns an empty string, or else an error message.
 inline std::string validate_attention_attributes(std::int64_t num_heads, std::int64_t most_heads,
                                                  float scale, std::int64_t window) {
   if (num_heads < 1 || num_heads > most_heads) {

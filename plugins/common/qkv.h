@@ -1,4 +1,4 @@
-// The layout of VarlenAttention's input qkv, as every runtime's library checks it.
+// A check of VarlenAttention's input qkv that all libraries share.
 #ifndef MBERT_PLUGINS_COMMON_QKV_H_
 #define MBERT_PLUGINS_COMMON_QKV_H_
 
@@ -7,8 +7,8 @@
 
 namespace mbert {
 
-// Returns an empty string when qkv's columns are those of all query, key and value heads, or else
-// what is wrong. head_dim is the columns of rope.
+// Checks that qkv has columns for all query, key and value heads; head_dim is the number of columns
+// of rope. Returns an empty string, or else an error message.
 inline std::string validate_columns(std::int64_t columns, std::int64_t num_heads,
                                     std::int64_t head_dim) {
   const std::int64_t hidden = num_heads * head_dim;

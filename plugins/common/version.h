@@ -4,8 +4,8 @@
 
 namespace mbert {
 
-// The package's version, for instance "0.1.0". The library's file holds it as "@(#)mbert 0.1.0",
-// the mark that what(1) looks for: it can be read without loading the library.
+// Returns the package's version, for example "0.1.0". The library file contains it as
+// "@(#)mbert 0.1.0", in the form that what(1) reads: it can be found without loading the library.
 const char* version();
 
 }  // namespace mbert

@@ -1,4 +1,4 @@
-// The activation functions of ModernBERT's configs on vectors of floats.
+// The activation functions of ModernBERT's gated MLP, on vectors of floats.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_ACTIVATION_H_
@@ -22,8 +22,8 @@ struct Activations {
 
   [[gnu::always_inline]] static Float magnitude(Float x) { return x < 0.0f ? -x : x; }
 
-  // x * Phi(x) with the exact normal distribution, to 1.5e-7 * |x|. The tail of erf is that of
-  // Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+  // Exact GELU, x * Phi(x), with an error of at most 1.5e-7 * |x|. The approximation of erf is
+  // formula 7.1.26 of Abramowitz and Stegun, Handbook of Mathematical Functions.
   [[gnu::always_inline]] static Float gelu(Float x) {
     const Float z = magnitude(x) * 0.70710678118654752f;
     const Float t = 1.0f / (z * 0.3275911f + 1.0f);

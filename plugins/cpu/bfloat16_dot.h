@@ -1,5 +1,5 @@
-// How one instruction set multiplies bfloat16 by bfloat16 and adds up in float32: two inputs of 16
-// columns a step. Where there is no instruction for it, both factors are widened.
+// The product of bfloat16 numbers on one instruction set, with sums in float32: a step takes two
+// inputs of 16 columns. Without an instruction for it, both operands are widened to float32.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_BFLOAT16_DOT_H_
@@ -20,7 +20,7 @@ namespace {  // NOLINT(google-build-namespaces)
 
 #if defined(__AVX512BF16__)
 
-// vdpbf16ps: two products a lane.
+// AVX512_BF16: vdpbf16ps adds two products to each lane.
 template <int kLanes>
 struct BFloat16Dot {
   static_assert(kLanes == kPanelColumns);

@@ -1,4 +1,4 @@
-// How one instruction set multiplies floats: one input of 16 columns a step.
+// The product of floats on one instruction set: a step takes one input of 16 columns.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_FLOAT_DOT_H_
@@ -10,7 +10,7 @@
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
-// The sums of floats in vectors: the part of a Dot that does not depend on the weights.
+// Vectors of float sums: the members of a Dot that do not depend on the type of the weights.
 template <int kLanes>
 struct FloatSums {
   using Sum = float;

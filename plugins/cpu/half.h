@@ -1,8 +1,9 @@
-// float16 and bfloat16 in memory, float32 in registers. Integer arithmetic only, so that neither
-// the compiler nor the processor need know the types, and the same code serves scalars and vectors.
+// Conversion of float16 and bfloat16 (in memory) to and from float32 (in registers). It uses
+// integer arithmetic only: it needs no support by compiler or processor, and works on scalars and
+// vectors.
 //
-// Everything is in an anonymous namespace on purpose: translation units compiled for different
-// instruction sets include this header, and the linker must not merge their copies.
+// Everything is in an anonymous namespace on purpose: this header is compiled for several
+// instruction sets, and the linker must not merge the copies.
 #ifndef MBERT_PLUGINS_CPU_HALF_H_
 #define MBERT_PLUGINS_CPU_HALF_H_
 
@@ -36,8 +37,8 @@ template <typename T>
   return value;
 }
 
-// In the four functions below Int is int32_t with float, or a vector of as many lanes each; the
-// 16-bit pattern occupies the low half of every lane.
+// In the four functions below, Int and Float are int32_t and float, or vectors of them with the
+// same number of lanes. The 16-bit pattern is in the low half of each lane.
 
 template <typename Int, typename Float>
 [[gnu::always_inline]] inline Float float16_to_float(Int half) {
@@ -45,7 +46,7 @@ template <typename Int, typename Float>
   const Int exponent = magnitude & (0x7c00 << 13);
   const Int rebiased = magnitude + ((127 - 15) << 23);
   const Int infinite_or_nan = rebiased + ((128 - 16) << 23);
-  // A subnormal has no implicit one: give it one, and subtract it again as a float.
+  // A subnormal has no implicit leading one: add one, and subtract it again as a float.
   const Int bias = Int{} + (113 << 23);
   const Float subnormal = bit_cast<Float>(rebiased + (1 << 23)) - bit_cast<Float>(bias);
   const Int finite = exponent == 0 ? bit_cast<Int>(subnormal) : rebiased;
@@ -57,7 +58,7 @@ template <typename Int, typename Float>
 [[gnu::always_inline]] inline Int float_to_float16(Float value) {
   const Int bits = bit_cast<Int>(value);
   const Int magnitude = bits & 0x7fffffff;
-  // Adding this float aligns a subnormal's bits at the bottom and lets the addition round them.
+  // Adding this float moves a subnormal's bits to the bottom and rounds them.
   const Int magic = Int{} + ((127 - 15 + 23 - 10 + 1) << 23);
   const Int subnormal = bit_cast<Int>(bit_cast<Float>(magnitude) + bit_cast<Float>(magic)) - magic;
   const Int odd = (magnitude >> 13) & 1;

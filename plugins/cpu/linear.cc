@@ -15,11 +15,11 @@ namespace mbert::cpu {
 
 namespace {
 
-// Sums of 127 * 255 and the correction for the weights' zero stay within 32 bits.
+// For more inputs, sums of 127 * 255 and their zero-point correction could overflow 32 bits.
 constexpr std::int64_t kMaxInputs = 32768;
 
-// Rows that are prepared in one task, and rows and pairs of panels that are multiplied in one: they
-// stay in a core's own cache. With few rows, smaller tasks, for every thread to get some.
+// Sizes of tasks, whose data fits in a core's private cache: rows to prepare; rows and pairs of
+// panels to multiply. Few rows are divided into smaller tasks, so that every thread has some.
 constexpr std::int64_t kPrepareRows = 16;
 constexpr std::int64_t kMultiplyRows = 64;
 constexpr std::int64_t kFewRows = 32;
@@ -46,7 +46,7 @@ const LinearKernels& kernels(WeightType type, Isa isa) {
   }
 }
 
-// Rows of floats that are not normalized are multiplied where they lie.
+// Returns whether rows are prepared; float rows without a norm are multiplied in place.
 bool prepares(const LinearParams& params) {
   return params.weight_type != WeightType::kFloat32 || params.norm_weight != nullptr;
 }
@@ -57,7 +57,7 @@ std::size_t aligned(std::int64_t bytes) {
   return static_cast<std::size_t>(divide_up(bytes, 64) * 64);
 }
 
-// Where things lie in the scratch: the prepared rows, then their scales.
+// The layout of the scratch memory: the prepared rows, then their scales.
 struct Layout {
   std::size_t row_bytes = 0;
   std::size_t prepared = 0;
@@ -75,7 +75,7 @@ struct Layout {
   std::size_t bytes() const { return prepared + scales; }
 };
 
-// Where a thread normalizes a row.
+// Returns a thread's memory for one normalized row.
 float* thread_row() {
   alignas(64) thread_local float row[kMaxInputs];
   return row;
@@ -127,7 +127,7 @@ void run(const LinearParams& params, Isa isa, void* scratch, const ParallelFor& 
     kernel.prepare(task);
   };
   if (prepares(params) && params.tokens <= kPrepareRows) {
-    prepare(0, params.tokens);  // not worth waking anybody
+    prepare(0, params.tokens);  // too little to wake other threads
   } else if (prepares(params)) {
     parallel_for(divide_up(params.tokens, kPrepareRows), [&](std::int64_t index) {
       const std::int64_t first = index * kPrepareRows;

@@ -1,16 +1,16 @@
-// The linear operators' two steps on one instruction set: rows of floats to what is multiplied, and
-// that times panels of weights.
+// The two steps of the linear operators on one instruction set: preparing rows (normalize, round or
+// quantize) and multiplying them by panels of weights.
 //
-// A Dot says how one type of weights is multiplied: a step takes panel_inputs(kType) consecutive
-// inputs of 16 columns.
+// A Dot multiplies one type of weights: a step takes panel_inputs(kType) consecutive inputs of 16
+// columns. Its members:
 //   kType        the type of weights
-//   Weight, Input, Sum   the types in memory
-//   kParts       the vectors that hold the 16 columns' sums
-//   kRows, kVectors   the accumulators that fit the registers: rows x vectors
+//   Weight, Input, Sum   the types in memory of weights, prepared rows and sums
+//   kParts       the number of vectors for the sums of 16 columns
+//   kRows, kVectors   the block of accumulators that fits in the registers: rows x vectors
 //   Acc, zero(), weights(from, part), inputs(from), multiply_add(acc, weights, inputs)
-//   store(acc of all parts of a panel, to)   the 16 sums
-// Sums of integers are exact in any order; those of floats are made in the same order whatever the
-// number of rows: bits of a result depend on nothing but its own row.
+//   store(acc of all parts of a panel, to)   writes the 16 sums
+// Integer sums are exact in any order. Float sums have an order that does not depend on the number
+// of rows, so that the bits of a result depend on its own row alone.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_LINEAR_KERNEL_H_
@@ -61,7 +61,7 @@ class RowPreparer {
   }
 
  private:
-  // LayerNorm, the variance from the differences to the mean.
+  // LayerNorm; the variance is the mean of the squared differences from the mean.
   static void normalize(const PrepareTask& task, const float* x, float* to) {
     const std::int64_t inputs = task.inputs;
     Float total = {};
@@ -81,7 +81,8 @@ class RowPreparer {
   }
 
   static QuantizedRow quantize(const float* x, std::int64_t inputs, To* to) {
-    // As integers, magnitudes order like floats and NaN is above infinity: it is not lost.
+    // Compared as integers, magnitudes have the order of floats and NaN is above infinity: the
+    // maximum does not lose it.
     Int largest = {};
     for (std::int64_t i = 0; i < inputs; i += kLanes) {
       const Int bits = bit_cast<Int>(V::load(x + i)) & 0x7fffffff;
@@ -90,12 +91,11 @@ class RowPreparer {
     std::int32_t bits = 0;
     for (int i = 0; i < kLanes; ++i) bits = largest[i] > bits ? largest[i] : bits;
     const float magnitude = bit_cast<float>(bits);
-    // From 127 / FLT_MAX = 3.7e-37 down the quotient would not be finite: such a row counts as
-    // zeros.
+    // Below 127 / FLT_MAX = 3.7e-37 the quotient would overflow: such a row counts as zeros.
     const float inverse = magnitude < 1e-36f ? 0.0f : kQuantizedLargest / magnitude;
     Int sum = {};
     for (std::int64_t i = 0; i < inputs; i += kLanes) {
-      // Adding 1.5 * 2^23 rounds to an integer, to even, which is then found in the low bits.
+      // Adding 1.5 * 2^23 rounds to an integer (ties to even) and puts it into the low bits.
       const Float rounded = V::load(x + i) * inverse + 12582912.0f;
       Int value = bit_cast<Int>(rounded) - 0x4b400000;
       value = value > 127 ? Int{} + 127 : value;  // NaN and infinity: the scale is not finite
@@ -111,7 +111,7 @@ class RowPreparer {
   }
 };
 
-// Two panels that are multiplied together, and what becomes of their sums.
+// Two panels that are multiplied together, and the writing of their results.
 template <typename Dot, int kLanes>
 class PanelPair {
   using V = Simd<kLanes>;
@@ -123,14 +123,14 @@ class PanelPair {
  public:
   PanelPair(const MultiplyTask& task, std::int64_t index)
       : column_(index * kPairColumns), whole_(column_ + kPanelColumns < task.outputs) {
-    // Of a pair that the last panel lacks, it stands for both, and one result is dropped.
+    // If the second panel is missing, the first one stands in, and its second result is dropped.
     panels[0] = static_cast<const Weight*>(task.weight) + column_ * task.inputs;
     panels[1] = whole_ ? panels[0] + kPanelColumns * task.inputs : panels[0];
   }
 
   const Weight* panels[2];
 
-  // Writes the results of rows from sums[row][column of the pair].
+  // Writes the results of rows, given sums[row][column of the pair].
   void finish(const MultiplyTask& task, std::int64_t row, int rows, const Sum* sums) const {
     if (!task.gated) {
       const std::int64_t columns = whole_ ? kPairColumns : kPanelColumns;
@@ -157,7 +157,7 @@ class PanelPair {
   }
 
  private:
-  // A pair's first panel holds values, the second one the gates of the same channels.
+  // The first panel of a pair has values, the second the gates of the same channels.
   template <Activation kActivation>
   void gate(const MultiplyTask& task, std::int64_t row, int rows, const Sum* sums) const {
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -172,7 +172,7 @@ class PanelPair {
     }
   }
 
-  // The linear layer's outputs of some columns, from their sums.
+  // Returns the outputs of the linear layer for kLanes columns, given their sums.
   [[gnu::always_inline]] static Float layer_of(const MultiplyTask& task, std::int64_t row,
                                                std::int64_t column, const Sum* sums) {
     const Float bias = V::load(task.bias + column);
@@ -200,7 +200,7 @@ class PanelMultiplier {
 
   static constexpr int kVectors = Dot::kVectors, kParts = Dot::kParts;
   static constexpr std::int64_t kStep = panel_inputs(Dot::kType);
-  // Floats are summed in blocks of inputs, since a long sum rounds by its own size at every step.
+  // Floats are summed in blocks of inputs: a single long sum would accumulate rounding errors.
   static constexpr std::int64_t kBlock = 768;
   static_assert(2 * kParts % kVectors == 0 && kPanelColumns % kLanes == 0);
 
@@ -212,7 +212,7 @@ class PanelMultiplier {
   }
 
  private:
-  // The rows from `row` on: kRows at a time, and the rest by halves of that.
+  // Multiplies the rows from `row`, kRows at a time; the remainder with kRows / 2, and so on.
   template <int kRows>
   static void multiply_rows(const MultiplyTask& task, const Pair& pair, std::int64_t row) {
     for (; row + kRows <= task.rows; row += kRows) {
@@ -243,7 +243,8 @@ class PanelMultiplier {
     }
   }
 
-  // sums[row][column of the pair] for kRows rows, `stride` apart, and some of their inputs.
+  // Computes sums[row][column of the pair] for kRows rows, `stride` elements apart, over `inputs`
+  // inputs.
   template <int kRows>
   [[gnu::always_inline]] static void multiply(const Input* a, const Weight* const* panels,
                                               std::int64_t stride, std::int64_t inputs, Sum* sums) {

@@ -1,5 +1,5 @@
-// How the weights of linear layers lie: in panels of 16 outputs, [outputs / 16, inputs / n, 16, n],
-// where n consecutive inputs lie together for each output.
+// The memory layout of the weights of linear layers: panels of 16 outputs,
+// [outputs / 16, inputs / n, 16, n], with n consecutive inputs of an output side by side.
 #ifndef MBERT_PLUGINS_CPU_LINEAR_LAYOUT_H_
 #define MBERT_PLUGINS_CPU_LINEAR_LAYOUT_H_
 
@@ -11,7 +11,7 @@ enum class WeightType { kFloat32, kBFloat16, kInt8 };
 
 constexpr std::int64_t kPanelColumns = 16;
 
-// The n above: 16 columns of so many inputs are what one instruction of AVX-512 multiplies.
+// Returns n above: 16 columns of n inputs are the operand of one AVX-512 instruction.
 constexpr std::int64_t panel_inputs(WeightType type) {
   return type == WeightType::kInt8 ? 4 : type == WeightType::kBFloat16 ? 2 : 1;
 }

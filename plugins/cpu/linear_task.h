@@ -1,5 +1,5 @@
-// What the driver of the linear operators hands to the kernels of one instruction set. Plain data
-// only: kernels are compiled with flags under which nothing shared may be instantiated.
+// The interface between linear.cc and the kernels of one instruction set. Plain data only: the
+// kernels are compiled with other flags, and must not instantiate shared code.
 #ifndef MBERT_PLUGINS_CPU_LINEAR_TASK_H_
 #define MBERT_PLUGINS_CPU_LINEAR_TASK_H_
 
@@ -10,22 +10,22 @@
 
 namespace mbert::cpu {
 
-// Panels that are multiplied together; of a gated operator one holds values, the other their gates.
+// The columns of two panels, which are multiplied together: if gated, values and their gates.
 constexpr std::int64_t kPairColumns = 2 * kPanelColumns;
 
-// Weights of 8 bits are stored as unsigned bytes around this.
+// The zero point of 8-bit weights, which are stored as unsigned bytes.
 constexpr std::int32_t kWeightZero = 128;
 
-// The largest quantized magnitude. Not 128: the range is symmetric.
+// The largest quantized magnitude: 127, because the range is symmetric.
 constexpr float kQuantizedLargest = 127.0f;
 
-// A quantized row: the value of element k is scale * (its integer).
+// Scale and sum of a quantized row: the value of an element is scale * integer.
 struct QuantizedRow {
   float scale;
-  std::int32_t sum;  // of the integers
+  std::int32_t sum;  // of the row's integers
 };
 
-// Normalizes rows (where norm_weight is not null) and converts them to what is multiplied.
+// Normalizes rows (unless norm_weight is null) and converts them to the kernels' input type.
 struct PrepareTask {
   const float* x;
   std::int64_t rows;
@@ -33,37 +33,37 @@ struct PrepareTask {
   const float* norm_weight;
   const float* norm_bias;
   float epsilon;
-  float* normalized;    // [inputs] of scratch
-  void* prepared;       // [rows, inputs] of the kernels' input type
-  QuantizedRow* scale;  // [rows], of 8-bit weights
+  float* normalized;    // [inputs], scratch memory
+  void* prepared;       // [rows, inputs] of Dot::Input
+  QuantizedRow* scale;  // [rows]; int8 only
 };
 
-// Multiplies rows with pairs of panels.
+// Multiplies rows by pairs of panels.
 struct MultiplyTask {
   const void* prepared;       // the first row
-  const QuantizedRow* scale;  // of the first row, with 8-bit weights
+  const QuantizedRow* scale;  // of the first row; int8 only
   std::int64_t rows;
   std::int64_t inputs;
-  const void* weight;         // [outputs / 16, inputs / n, 16, n], all of it
-  const float* weight_scale;  // [outputs], of 8-bit weights
+  const void* weight;         // all of it: [outputs / 16, inputs / n, 16, n]
+  const float* weight_scale;  // [outputs]; int8 only
   const float* bias;          // [outputs]
-  std::int64_t outputs;       // columns of the weights
+  std::int64_t outputs;       // of the weights
   std::int64_t first_pair;
   std::int64_t pairs;
-  const float* residual;  // null, or like `out`
+  const float* residual;  // of the shape of `out`, or null
   bool gated;
-  Activation activation;  // of the values, where gated
+  Activation activation;  // of the values, if gated
   float* out;             // the first row, [rows, columns]
-  std::int64_t columns;   // outputs, or half of them where gated
+  std::int64_t columns;   // outputs; half of them if gated
 };
 
 struct LinearKernels {
-  std::int64_t input_bytes;  // of one prepared element
+  std::int64_t input_bytes;  // size of Dot::Input
   void (*prepare)(const PrepareTask& task);
   void (*multiply)(const MultiplyTask& task);
 };
 
-// One for each type of weights.
+// The kernels for each type of weights.
 struct LinearTable {
   LinearKernels float32;
   LinearKernels bfloat16;

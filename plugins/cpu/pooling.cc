@@ -13,12 +13,12 @@
 namespace mbert::cpu {
 namespace {
 
-// Memory is the limit here: what every processor has is wide enough.
+// Pooling is limited by memory bandwidth: baseline vectors are wide enough.
 using V = Simd<4>;
 constexpr std::int64_t kLanes = 4;
 
-// A task's columns, and the rows that are summed before the sum is added to the total: one running
-// sum over thousands of rows would lose digits.
+// The columns of a task, and the rows of a partial sum: one running sum over thousands of rows
+// would lose precision.
 constexpr std::int64_t kColumns = 128;
 constexpr std::int64_t kRows = 64;
 
@@ -38,7 +38,7 @@ void store(T* to, V::Float value, std::int64_t count) {
   std::memcpy(to, padded, static_cast<std::size_t>(count) * sizeof(T));
 }
 
-// The larger of both; NaN where one of them is.
+// Returns the maximum; NaN if a or b is NaN.
 V::Float larger(V::Float a, V::Float b) { return ((b > a) | (b != b)) ? b : a; }
 
 template <PoolingMode kMode>
@@ -55,7 +55,7 @@ float divisor(float rows) {
   return 1.0f;
 }
 
-// out[0 .. width) = what `rows` rows give together, at least one.
+// Pools `rows` rows (at least one) into out[0 .. width).
 template <PoolingMode kMode, typename T>
 void combine(const T* from, std::int64_t rows, std::int64_t stride, std::int64_t width, T* out) {
   const V::Float none =

@@ -1,5 +1,4 @@
-// Packed pooling: one row for every sequence of packed tokens. Independent of any inference
-// runtime.
+// Pooling of packed sequences: one row for each. Independent of any inference runtime.
 #ifndef MBERT_PLUGINS_CPU_POOLING_H_
 #define MBERT_PLUGINS_CPU_POOLING_H_
 
@@ -13,12 +12,12 @@ namespace mbert::cpu {
 
 struct VarlenPoolingParams : mbert::VarlenPoolingParams {};
 
-// Returns an empty string, or else what is wrong with the parameters. Reads cu_seqlens, and no
-// other array.
+// Checks all parameters; reads cu_seqlens, but no other array. Returns an empty string, or else an
+// error message.
 std::string validate(const VarlenPoolingParams& params);
 
-// Computes params.pooled. The parameters have to be valid. Sums are float32, and a sequence's
-// result has the same bits at any offset, in any batch, on any number of threads.
+// Computes params.pooled. The parameters must be valid. Sums are float32. A sequence's result has
+// the same bits at any offset, in any batch, on any number of threads.
 void run(const VarlenPoolingParams& params, const ParallelFor& parallel_for);
 
 }  // namespace mbert::cpu

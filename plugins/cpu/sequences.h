@@ -1,5 +1,4 @@
-// Packed sequences: rows cu_seqlens[s] to cu_seqlens[s + 1] of a matrix of tokens belong to
-// sequence s.
+// Packed sequences: sequence s has the rows from cu_seqlens[s] to cu_seqlens[s + 1] - 1.
 #ifndef MBERT_PLUGINS_CPU_SEQUENCES_H_
 #define MBERT_PLUGINS_CPU_SEQUENCES_H_
 
@@ -8,8 +7,8 @@
 
 namespace mbert::cpu {
 
-// Returns an empty string, or else what is wrong with the offsets. max_length < 0: any length will
-// do.
+// Checks the offsets; max_length < 0: lengths are not limited. Returns an empty string, or else an
+// error message.
 std::string validate_sequences(const std::int32_t* cu_seqlens, std::int64_t sequences,
                                std::int64_t tokens, std::int64_t max_length);
 

@@ -1,6 +1,6 @@
-// A vector of floats on GCC's and Clang's vector extensions. The number of lanes is a template
-// parameter, not a property of the processor: the 16-lane code compiles and runs (slower) where
-// registers hold 8 or 4.
+// Vectors of floats, with the vector extensions of GCC and Clang. The number of lanes is a template
+// parameter, not a property of the processor: 16-lane code also compiles and runs, more slowly,
+// with registers of 8 or 4 floats.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_SIMD_H_
@@ -19,7 +19,7 @@
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
-// Spelled out, because GCC does not take a dependent vector_size for a vector everywhere.
+// Spelled out: GCC does not accept a dependent vector_size everywhere.
 template <int kLanes>
 struct SimdTypes;
 
@@ -69,7 +69,7 @@ struct Simd {
     return lanes;
   }
 
-  // b where a is NaN.
+  // The maximum; b if a is NaN.
   [[gnu::always_inline]] static Float max(Float a, Float b) { return a > b ? a : b; }
 
   [[gnu::always_inline]] static Float load(const Float16* from) {
@@ -81,7 +81,7 @@ struct Simd {
     }
 #endif
 #if defined(__AVX512F__)
-    // The plain intrinsic is the same instruction, but GCC 12 warns inside its definition.
+    // _mm512_cvtph_ps is the same instruction, but GCC 12 warns about its definition.
     if constexpr (kLanes == 16) {
       return reinterpret_cast<Float>(
           _mm512_maskz_cvtph_ps(0xffff, reinterpret_cast<__m256i>(half)));
@@ -106,11 +106,11 @@ struct Simd {
     std::memcpy(to, &half, sizeof(half));
   }
 
-  // 2^x for x <= 0, within one unit in the last place; exactly 1 at 0, exactly 0 from -127 down
-  // (-inf too); NaN stays NaN.
+  // 2^x for x <= 0, within one unit in the last place. Exactly 1 for 0, exactly 0 for x <= -127 and
+  // -inf; NaN stays NaN.
   [[gnu::always_inline]] static Float exp2(Float x) {
     x = x < -127.0f ? splat(-127.0f) : x;
-    // Adding 1.5 * 2^23 rounds to an integer, which is then found in the low bits.
+    // Adding 1.5 * 2^23 rounds to an integer and puts it into the low bits.
     const Float shifted = x + 12582912.0f;
     const Float fraction = x - (shifted - 12582912.0f);
     Float polynomial = fraction * 0x1.41fbbcp-13f + 0x1.5f3e52p-10f;
@@ -119,7 +119,7 @@ struct Simd {
     polynomial = polynomial * fraction + 0x1.ebfbdcp-3f;
     polynomial = polynomial * fraction + 0x1.62e43p-1f;
     polynomial = polynomial * fraction + 1.0f;
-    // Exponent field n + 127: the power is exactly 0 for n = -127.
+    // The exponent field is n + 127; n = -127 gives exactly 0.
     const Int power = (bit_cast<Int>(shifted) + 127) << 23;
     return polynomial * bit_cast<Float>(power);
   }
@@ -162,13 +162,13 @@ struct Simd {
     return shuffle<((kIndex & kBlock) != 0 ? kLanes + kIndex : kIndex + kBlock)...>(a, b);
   }
 
-  // The lanes of a and b, one after the other, with the given numbers.
+  // Selects lanes, by their index in the concatenation of a and b.
   template <int... kIndex>
   [[gnu::always_inline]] static Float shuffle(Float a, Float b) {
 #if defined(__clang__)
     return __builtin_shufflevector(a, b, kIndex...);
 #else
-    return __builtin_shuffle(a, b, Int{kIndex...});  // GCC has the other from version 12 only
+    return __builtin_shuffle(a, b, Int{kIndex...});  // GCC < 12 lacks __builtin_shufflevector
 #endif
   }
 };

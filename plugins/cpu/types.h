@@ -1,4 +1,4 @@
-// What the CPU kernels share in their public interfaces.
+// Types in the public interfaces of the CPU kernels.
 #ifndef MBERT_PLUGINS_CPU_TYPES_H_
 #define MBERT_PLUGINS_CPU_TYPES_H_
 
@@ -12,9 +12,8 @@ namespace mbert::cpu {
 using mbert::ElementType;
 using mbert::PoolingMode;
 
-// Calls fn(0) ... fn(count - 1), in any order and on any threads, and returns when all are done.
-// The kernels bring no threads of their own: a second pool beside the caller's would fight it for
-// cores.
+// Calls fn(0) to fn(count - 1), in any order on any threads, and returns when all are done. The
+// kernels use the caller's threads: a second pool would compete with it for cores.
 using ParallelFor =
     std::function<void(std::int64_t count, const std::function<void(std::int64_t)>& fn)>;
 

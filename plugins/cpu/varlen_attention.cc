@@ -20,7 +20,7 @@ namespace mbert::cpu {
 
 namespace {
 
-// Far above any model; below it no product of the arithmetic on offsets can overflow.
+// Far above any model; up to it, the arithmetic on offsets cannot overflow.
 constexpr std::int64_t kMaxHeads = std::int64_t{1} << 20;
 
 const VarlenAttentionKernels& kernels(Isa isa) {
@@ -31,7 +31,7 @@ const VarlenAttentionKernels& kernels(Isa isa) {
   return *kTables[static_cast<std::size_t>(isa)];
 }
 
-// The same for every task, thus not on the stack, which a host program may have made small.
+// Returns a thread's scratch memory. Not on the stack, which a host program may have made small.
 float* thread_scratch() {
   alignas(64) thread_local float scratch[kScratchFloats];
   return scratch;
@@ -42,12 +42,12 @@ std::int64_t blocks(const VarlenAttentionParams& params, std::int64_t length) {
   return (length + block - 1) / block;
 }
 
-// Where the tasks lie: sequences from the longest to the shortest, so that what is left at the end,
-// when threads run out of work, is small.
+// The order of the tasks: longest sequences first, so that the last tasks, while other threads are
+// idle, are short.
 struct Plan {
-  std::vector<std::int32_t> order;  // of the sequences
+  std::vector<std::int32_t> order;  // of the sequences, by index
   std::vector<std::int64_t>
-      first_task;  // [sequences + 1], in that order; a task for every head and block
+      first_task;  // [sequences + 1], in that order; one task per head and block
 
   explicit Plan(const VarlenAttentionParams& params) {
     const std::int32_t* offsets = params.cu_seqlens;
@@ -73,7 +73,7 @@ VarlenAttentionTask make_task(const VarlenAttentionParams& params, const Plan& p
   const std::int64_t length = params.cu_seqlens[plan.order[slot] + 1] - begin;
   const std::int64_t within = index - plan.first_task[slot];
   const std::int64_t count = blocks(params, length);
-  // Blocks of one head follow each other: they read the same keys.
+  // The blocks of a head are consecutive: they read the same keys.
   const std::int64_t head = within / count;
   const std::int64_t block = within % count;
 

@@ -1,5 +1,5 @@
-// Packed (variable-length) attention with rotary positions and an optional sliding window, as
-// ModernBERT needs it. Independent of any inference runtime.
+// Packed (variable-length) attention with rotary positions and an optional sliding window.
+// Independent of any inference runtime.
 #ifndef MBERT_PLUGINS_CPU_VARLEN_ATTENTION_H_
 #define MBERT_PLUGINS_CPU_VARLEN_ATTENTION_H_
 
@@ -15,14 +15,14 @@ namespace mbert::cpu {
 // head_dim is a multiple of 16, from 16 to 256.
 struct VarlenAttentionParams : mbert::VarlenAttentionParams {};
 
-// Returns an empty string, or else what is wrong with num_heads, window or scale.
+// Checks num_heads, window and scale. Returns an empty string, or else an error message.
 std::string validate_attributes(const VarlenAttentionParams& params);
 
-// The same for all parameters. Reads cu_seqlens, and no other array.
+// Checks all parameters; reads cu_seqlens, but no other array.
 std::string validate(const VarlenAttentionParams& params);
 
-// Computes params.context. The parameters have to be valid. A sequence's result has the same bits
-// at any offset, in any batch, on any number of threads; another isa may round differently.
+// Computes params.context. The parameters must be valid. A sequence's result has the same bits at
+// any offset, in any batch, on any number of threads; instruction sets may round differently.
 void run(const VarlenAttentionParams& params, Isa isa, const ParallelFor& parallel_for);
 
 }  // namespace mbert::cpu

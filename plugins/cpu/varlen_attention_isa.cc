@@ -1,12 +1,12 @@
-// Compiled once for each instruction set, with that set's flags and MBERT_ISA_NAME naming it.
-// Nothing here may emit code that another translation unit could end up calling: the linker would
-// be free to give a processor without these instructions that copy.
+// Compiled once for each instruction set, with its flags and MBERT_ISA_NAME. Nothing here may emit
+// code that other translation units can call: the linker could make a processor without these
+// instructions run that copy.
 #include "varlen_attention_kernel.h"
 
 namespace mbert::cpu::MBERT_ISA_NAME {
 namespace {
 
-// Registers: 16 of 4 floats (SSE2) or 8 (AVX2); 32 of 16 (AVX-512) or 4 (NEON).
+// Vector registers: 16 of 4 floats (SSE2) or 8 (AVX2); 32 of 16 (AVX-512) or 4 (NEON).
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kVectors = 2, kRows = 8;
 #elif defined(__AVX2__)

@@ -3,11 +3,11 @@
 // Everything is computed transposed. The lanes of a vector are queries, so that
 //   scores[key][query]   = sum over d of key[d] * query[d]       (broadcast a key, load queries)
 //   result[d][query]    += sum over keys of value[d] * weight    (broadcast a value, load weights)
-// are one register-tiled loop, need keys and values as they lie in memory, and reduce the softmax
+// are one register-tiled loop, read keys and values in their memory layout, and reduce the softmax
 // over keys lane by lane. Only queries and results are transposed, once per block.
 //
-// Bits of a result depend on nothing but its own sequence: blocks, groups, tiles and micro-tiles
-// start at positions counted from the start of the sequence, and no lane influences another.
+// The bits of a result depend on its own sequence alone: blocks, groups, tiles and micro-tiles
+// start at positions relative to the start of the sequence, and no lane influences another.
 //
 // Everything is in an anonymous namespace on purpose: see half.h.
 #ifndef MBERT_PLUGINS_CPU_VARLEN_ATTENTION_KERNEL_H_
@@ -22,8 +22,8 @@
 namespace mbert::cpu {
 namespace {  // NOLINT(google-build-namespaces)
 
-// kLanes floats a vector, kVectors vectors a group of queries, kRows rows a micro-tile: kVectors *
-// kRows accumulators have to fit the register file.
+// A vector has kLanes floats, a group of queries kVectors vectors, a micro-tile kRows rows:
+// kVectors * kRows accumulators have to fit in the registers.
 template <typename T, int kLanes, int kVectors, int kRows>
 class VarlenAttentionBlock {
   using V = Simd<kLanes>;
@@ -32,7 +32,7 @@ class VarlenAttentionBlock {
 
   static constexpr std::int64_t kGroup = kLanes * kVectors;
   static constexpr float kInfinity = __builtin_inff();
-  // Below every score, yet finite: -inf would make NaN of rows of which no key has been seen yet.
+  // Below every score, but finite: -inf would give NaN for rows that have seen no key yet.
   static constexpr float kLowest = -3.402823466e38f;
 
   static_assert(kGroup <= kMaxGroup && query_block(16) % kGroup == 0 &&
@@ -60,7 +60,7 @@ class VarlenAttentionBlock {
   static std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
   static std::int64_t larger(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
 
-  // The keys that queries [first, first + count) see: [first_key, end_key).
+  // Queries [first, first + count) see the keys [first_key, end_key).
   std::int64_t first_key(std::int64_t first) const {
     return task_.window < 0 ? 0 : larger(0, first - task_.window);
   }
@@ -80,14 +80,14 @@ class VarlenAttentionBlock {
     store_results();
   }
 
-  // to = the rotated row at `position`.
+  // Writes the row, rotated for `position`, to `to`.
   [[gnu::always_inline]] void rotate(const T* from, std::int64_t position, float* to) const {
     const std::int64_t half = dim_ / 2;
     const float* cosine = task_.rope + position * dim_;
     const float* sine = cosine + half;
     std::int64_t d = 0;
     if constexpr (kLanes > 8) {
-      // A row's half is a multiple of 8 only.
+      // Half a row is a multiple of 8 only.
       if (half % kLanes != 0) {
         rotate_lanes<8>(from, cosine, sine, to);
         d = 8;
@@ -118,7 +118,7 @@ class VarlenAttentionBlock {
         if (position < task_.length) {
           rotate(from + position * task_.row_stride, position, row);
         } else {
-          // Lanes beyond the sequence compute along, on zeros, and are not stored.
+          // Lanes beyond the sequence compute on zeros; their results are not stored.
           for (std::int64_t d = 0; d < dim_; d += kLanes) V::store(row + d, Float{});
         }
       }
@@ -143,7 +143,7 @@ class VarlenAttentionBlock {
     for (std::int64_t i = 0; i < count; ++i) {
       rotate(from + i * task_.row_stride, first + i, key_ + i * dim_);
     }
-    // The last micro-tile reads on to its full height; the scores of these rows are not used.
+    // The last micro-tile reads its full height; the scores of the extra rows are not used.
     for (std::int64_t i = count * dim_; i % (kRows * dim_) != 0; i += kLanes) {
       V::store(key_ + i, Float{});
     }
@@ -158,7 +158,8 @@ class VarlenAttentionBlock {
     }
   }
 
-  // One group of queries (the block's q-th on) against the keys [tile, tile + count).
+  // Adds the keys [tile, tile + count) to the result of one group of queries, from the block's
+  // q-th.
   void attend(std::int64_t q, std::int64_t tile, std::int64_t count) {
     const std::int64_t first = task_.first_query + q;
     const std::int64_t begin = larger(0, first_key(first) - tile) / kRows * kRows;
@@ -213,8 +214,8 @@ class VarlenAttentionBlock {
     }
   }
 
-  // result[d .. d + kRows) = result * correction + values times weights. The tile has a sum of its
-  // own: one running sum over thousands of keys would lose digits.
+  // result[d .. d + kRows) = result * correction + values times weights. A tile is summed
+  // separately: one running sum over thousands of keys would lose precision.
   [[gnu::always_inline]] void accumulate(float* result, std::int64_t d, std::int64_t begin,
                                          std::int64_t end, const Float* correction) {
     Float tile[kRows][kVectors] = {};
@@ -228,8 +229,8 @@ class VarlenAttentionBlock {
     }
   }
 
-  // tile[r] += sum over k < depth of left(r, k) * right[k]; left(r, k) is left[r * stride + k], or
-  // left[r + k * stride] when kColumns.
+  // tile[r] += sum over k < depth of left(r, k) * right[k], where left(r, k) is left[r * stride +
+  // k], or left[r + k * stride] if kColumns.
   template <bool kColumns>
   [[gnu::always_inline]] static void multiply(Float (&tile)[kRows][kVectors], const float* left,
                                               std::int64_t stride, const float* right,
@@ -244,7 +245,7 @@ class VarlenAttentionBlock {
     }
   }
 
-  // -inf where a key lies outside a query's window.
+  // Sets the scores of keys outside a query's window to -inf.
   void mask(std::int64_t first, std::int64_t tile, std::int64_t begin, std::int64_t end) {
     const std::int64_t last = first + kGroup - 1;
     for (std::int64_t row = begin; row < end; ++row) {

@@ -1,5 +1,5 @@
-// What the driver of the packed attention hands to the kernel of one instruction set. Plain data
-// only: kernels are compiled with flags under which nothing shared may be instantiated.
+// The interface between varlen_attention.cc and the kernels of one instruction set. Plain data
+// only: the kernels are compiled with other flags, and must not instantiate shared code.
 #ifndef MBERT_PLUGINS_CPU_VARLEN_ATTENTION_TASK_H_
 #define MBERT_PLUGINS_CPU_VARLEN_ATTENTION_TASK_H_
 
@@ -9,7 +9,7 @@ namespace mbert::cpu {
 
 // One block of queries of one head of one sequence.
 struct VarlenAttentionTask {
-  // The sequence's first row, at this head's columns; rows are row_stride elements apart.
+  // This head's columns of the sequence's first row; rows are row_stride elements apart.
   const void* q;
   const void* k;
   const void* v;
@@ -27,22 +27,21 @@ struct VarlenAttentionTask {
 
 constexpr std::int64_t kMaxHeadDim = 256;
 
-// A task's queries. Keys and values are rotated and converted once per task, so more is better, as
-// long as the block stays in a core's own cache. It must depend on nothing that differs between
-// batches.
+// The queries of a task. Each task rotates and converts its keys and values, so larger blocks are
+// better while they fit in a core's private cache. It must not depend on the batch.
 [[gnu::always_inline]] constexpr std::int64_t query_block(std::int64_t head_dim) {
   return head_dim <= 128 ? 192 : 96;
 }
 constexpr std::int64_t kMaxQueryBlock = 192;
-// query_block(d) * d, at most.
+// The maximum of query_block(d) * d.
 constexpr std::int64_t kMaxQueryFloats = 192 * 128;
 
-// Keys (and values) held converted at a time.
+// The keys (and values) that are converted at a time.
 constexpr std::int64_t kKeyTile = 64;
-// Added to the row length of the value tile, whose columns are read: rows a power of two apart
-// would share a few cache sets.
+// Padding of the rows of the value tile, which is read by columns: rows a power of two apart would
+// share a few cache sets.
 constexpr std::int64_t kValuePad = 16;
-// The queries whose scores are computed together, at most.
+// The maximum number of queries whose scores are computed together.
 constexpr std::int64_t kMaxGroup = 32;
 
 constexpr std::int64_t kScratchFloats =

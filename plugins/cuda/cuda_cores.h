@@ -1,6 +1,6 @@
-// The attention's two matrix products in float32, by one warp for its 16 queries, with ordinary
-// multiply-adds: tensor cores would round the factors. A lane has the elements that it would have
-// of an mma's result (tensor_cores.h), so that the softmax between the products is the same code.
+// The two matrix products of attention in float32: one warp computes 16 queries with ordinary
+// multiply-adds, because tensor cores would round the operands. A lane holds the same elements of a
+// result as with mma (tensor_cores.h), so that both share the softmax between the products.
 #ifndef MBERT_PLUGINS_CUDA_CUDA_CORES_H_
 #define MBERT_PLUGINS_CUDA_CUDA_CORES_H_
 
@@ -21,7 +21,7 @@ class CudaCores {
   MBERT_DEVICE CudaCores(Machine& machine, const ThreadPlace& place)
       : machine_(machine), place_(place) {}
 
-  // The queries stay in their tile.
+  // Leaves the queries in their tile.
   MBERT_DEVICE void load_queries(std::uint32_t tile) { queries_ = tile; }
 
   // scores = queries * keys^T.
@@ -47,8 +47,8 @@ class CudaCores {
     }
   }
 
-  // context += weights * values. A lane has the weights of a quarter of the keys and gets the
-  // others from its neighbours; the four of a row are at different keys at any time.
+  // context += weights * values. A lane holds the weights of a quarter of the keys, and gets the
+  // others from its neighbours; the four lanes of a row process different keys at the same time.
   MBERT_DEVICE void add_values(std::uint32_t tile, const WarpMatrix<kKeys>& weights,
                                WarpMatrix<kHeadDim>& context) {
     MBERT_UNROLL_BY(1)
@@ -75,8 +75,8 @@ class CudaCores {
     }
   }
 
-  // The channel of element 0 of context[n]; element 1 is its neighbour. Not that of an mma: a lane
-  // reads values 16 bytes at a time.
+  // The channel of element 0 of context[n]; element 1 is the next channel. It differs from mma,
+  // because a lane reads 16 bytes of values at a time.
   MBERT_DEVICE int channel(int n) const { return n / 2 * 16 + 4 * place_.quad + n % 2 * 2; }
 
  private:

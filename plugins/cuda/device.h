@@ -6,7 +6,7 @@
 
 namespace mbert::cuda {
 
-// Sets *capability to its compute capability, as 10 * major + minor.
+// Sets *capability to the device's compute capability, as 10 * major + minor.
 inline cudaError_t get_compute_capability(int* capability) {
   int device = 0;
   int major = 0;

@@ -1,4 +1,4 @@
-// Launching a kernel, for the sources that nvcc compiles.
+// Kernel launches, for sources that nvcc compiles.
 #ifndef MBERT_PLUGINS_CUDA_LAUNCH_H_
 #define MBERT_PLUGINS_CUDA_LAUNCH_H_
 
@@ -10,12 +10,12 @@
 
 namespace mbert::cuda {
 
-// Launches kernel(argument); an empty grid is no launch.
+// Launches kernel(argument). For an empty grid it does nothing.
 template <class Argument>
 cudaError_t launch_kernel(void (*kernel)(Argument), const LaunchShape& shape,
                           const Argument& argument, cudaStream_t stream) {
   if (shape.grid_x == 0 || shape.grid_y == 0) return cudaSuccess;
-  // What a block may have without asking.
+  // The shared memory that a block may use without cudaFuncSetAttribute().
   constexpr std::uint32_t kDefaultSharedBytes = 48 * 1024;
   if (shape.shared_bytes > kDefaultSharedBytes) {
     const cudaError_t error = cudaFuncSetAttribute(
@@ -30,7 +30,7 @@ cudaError_t launch_kernel(void (*kernel)(Argument), const LaunchShape& shape,
   return cudaLaunchKernelEx(&config, kernel, argument);
 }
 
-// Launches kernels one after the other on a stream; none after one that could not be launched.
+// Launches kernels on a stream, one after the other, until one fails to launch.
 class StreamLauncher {
  public:
   explicit StreamLauncher(cudaStream_t stream) : stream_(stream) {}

@@ -1,4 +1,4 @@
-// The result of a CUDA kernel's launch, in words.
+// Error messages for failed launches.
 #ifndef MBERT_PLUGINS_CUDA_LAUNCH_PROBLEM_H_
 #define MBERT_PLUGINS_CUDA_LAUNCH_PROBLEM_H_
 
@@ -11,8 +11,7 @@
 
 namespace mbert::cuda {
 
-// Returns an empty string when launch(params, ...), which returned that, succeeded, or else why it
-// did not.
+// Explains `error`, the result of launch(params, ...). Returns an empty string if it succeeded.
 template <class Params>
 std::string launch_problem(cudaError_t error, const Params& params) {
   if (error == cudaSuccess) return {};

@@ -1,4 +1,5 @@
-// Softmax over keys that come a tile at a time: sums are kept relative to the largest score so far.
+// Online softmax: keys arrive one tile at a time, and sums are relative to the largest score so
+// far.
 #ifndef MBERT_PLUGINS_CUDA_ONLINE_SOFTMAX_H_
 #define MBERT_PLUGINS_CUDA_ONLINE_SOFTMAX_H_
 
@@ -8,16 +9,16 @@
 
 namespace mbert::cuda {
 
-// A lane's view of two rows (elements 0 and 1, and 2 and 3, of each part of a matrix), of which
-// three other lanes, those whose number differs in the lowest two bits, have the rest. kExactOne:
-// the largest weight is exactly 1, which costs an instruction for each weight.
+// A lane's part of two rows: elements 0 and 1, and elements 2 and 3, of each part of a matrix. The
+// three lanes whose index differs in the lowest two bits hold the rest of the rows. kExactOne makes
+// the largest weight exactly 1, at the cost of one instruction per weight.
 template <bool kExactOne>
 class OnlineSoftmax {
  public:
-  // scale: factor of the scores, for powers of 2; positive.
+  // scale: positive factor of the scores, for powers of two.
   explicit MBERT_DEVICE OnlineSoftmax(float scale) : scale_(scale) {}
 
-  // Turns the scores into weights relative to the new maximum, and rescales the context to it.
+  // Replaces the scores by weights relative to the new maximum, and rescales the context to it.
   template <int kScores, int kContext, class Machine>
   MBERT_DEVICE void update(Machine& machine, float (&scores)[kScores][4],
                            float (&context)[kContext][4]) {
@@ -30,7 +31,7 @@ class OnlineSoftmax {
       }
       maximum = fmaxf(maximum, machine.shuffle_xor(maximum, 1));
       maximum = fmaxf(maximum, machine.shuffle_xor(maximum, 2));
-      // A row that has seen no key yet keeps weights of 0.
+      // A row without any key so far gets weights of 0.
       const float reference = maximum == -INFINITY ? 0.0f : maximum;
       const float correction = machine.exp2((maximum_[half] - reference) * scale_);
       maximum_[half] = maximum;

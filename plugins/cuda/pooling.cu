@@ -9,7 +9,7 @@ namespace {
 template <class T>
 __global__ void __launch_bounds__(VarlenPoolingTiling::kThreads)
     varlen_pooling_kernel(const __grid_constant__ VarlenPoolingArguments<T> arguments) {
-  Ptx<75> machine;  // nothing here would gain from newer instructions
+  Ptx<75> machine;  // newer instructions would not help
   varlen_pooling(machine, arguments);
 }
 

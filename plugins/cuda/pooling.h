@@ -1,5 +1,5 @@
-// Packed pooling on a CUDA device: one row for every sequence of packed tokens. Independent of any
-// inference runtime.
+// Pooling of packed sequences on a CUDA device: one row for each. Independent of any inference
+// runtime.
 #ifndef MBERT_PLUGINS_CUDA_POOLING_H_
 #define MBERT_PLUGINS_CUDA_POOLING_H_
 
@@ -9,9 +9,9 @@
 
 namespace mbert::cuda {
 
-// Computes params.pooled on the current device, asynchronously, on the same terms as the attention.
-// Sums are float32. Returns cudaErrorInvalidValue for parameters that validate() finds fault with,
-// and otherwise the result of the launch.
+// Computes params.pooled on the current device, asynchronously, under the same conditions as the
+// attention. Sums are float32. Returns cudaErrorInvalidValue for parameters that validate()
+// rejects, otherwise the result of the launch.
 cudaError_t launch(const VarlenPoolingParams& params, cudaStream_t stream);
 
 }  // namespace mbert::cuda

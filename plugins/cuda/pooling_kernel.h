@@ -1,4 +1,4 @@
-// The packed pooling: one block of threads for each sequence and 32 columns.
+// The pooling kernel: one block of threads for each sequence and 32 columns.
 #ifndef MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
 #define MBERT_PLUGINS_CUDA_POOLING_KERNEL_H_
 
@@ -24,7 +24,7 @@ struct VarlenPoolingArguments {
   PoolingMode mode;
 };
 
-// The parameters have to be valid. T is the one that params.type names.
+// The parameters must be valid, and T the type that params.type names.
 template <class T>
 VarlenPoolingArguments<T> make_arguments(const VarlenPoolingParams& params) {
   return {static_cast<const T*>(params.hidden),
@@ -37,7 +37,7 @@ VarlenPoolingArguments<T> make_arguments(const VarlenPoolingParams& params) {
 }
 
 struct VarlenPoolingTiling {
-  // A lane has a column, a warp every kWarps-th row.
+  // Each lane has one column, each warp every kWarps-th row.
   static constexpr int kColumns = kWarpSize;
   static constexpr int kWarps = 8;
   static constexpr int kThreads = kWarps * kWarpSize;
@@ -66,7 +66,7 @@ MBERT_DEVICE void store_element(Machine& machine, T* to, float value) {
   }
 }
 
-// The larger of both; NaN where one of them is.
+// Returns the maximum; NaN if a or b is NaN.
 MBERT_DEVICE float larger(float a, float b) { return b > a || b != b ? b : a; }
 
 MBERT_DEVICE float pooling_divisor(PoolingMode mode, int rows) {
@@ -95,7 +95,7 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
   const bool exists = column < arguments.columns;
   const PoolingMode mode = arguments.mode;
   const bool is_last_only = mode == PoolingMode::kLastToken && sequence.length > 0;
-  // One token is the sum of one token.
+  // These modes are a sum over one token.
   const bool is_one_only = is_last_only || (mode == PoolingMode::kCls && sequence.length > 0);
   const int rows = !exists ? 0 : is_one_only ? 1 : sequence.length;
   const std::int64_t columns = arguments.columns;
@@ -106,7 +106,7 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
   const bool is_weighted = mode == PoolingMode::kWeightedMean;
   const float none = is_max ? -INFINITY : 0.0f;
   const auto combined = [&](float a, float b) { return is_max ? larger(a, b) : a + b; };
-  // One running sum over thousands of rows would lose digits.
+  // One running sum over thousands of rows would lose precision.
   constexpr int kRows = 64 * Tiling::kWarps;
   float total = none;
   for (int first = warp; first < rows; first += kRows) {
@@ -134,8 +134,8 @@ MBERT_DEVICE void varlen_pooling(Machine& machine, const VarlenPoolingArguments<
                 rows > 0 ? total / pooling_divisor(mode, rows) : 0.0f);
 }
 
-// Launches the kernel of one call: launcher.pool(shape, arguments) runs varlen_pooling(). params
-// have to be valid.
+// Launches the kernel of one call with launcher.pool(shape, arguments), which runs
+// varlen_pooling(). params must be valid.
 template <class Launcher>
 void schedule(const VarlenPoolingParams& params, Launcher& launcher) {
   using Tiling = VarlenPoolingTiling;

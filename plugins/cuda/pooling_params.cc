@@ -8,7 +8,7 @@ std::string validate_shapes(const VarlenPoolingParams& params) {
   return validate_sizes({
       {"tokens", params.tokens, kMaxRows},
       {"sequences (one less than the size of cu_seqlens)", params.sequences, kMaxRows},
-      // 32 for each of the blocks that a grid can have along y.
+      // A grid has at most 65,535 blocks along y, of 32 columns each.
       {"columns", params.columns, 65535 * 32},
   });
 }

@@ -1,4 +1,5 @@
-// The parameters of the packed pooling on CUDA. Needs no CUDA: pooling.h adds the launch.
+// The parameters of pooling on CUDA, and the checks on the host. Needs no CUDA: pooling.h has the
+// launch.
 #ifndef MBERT_PLUGINS_CUDA_POOLING_PARAMS_H_
 #define MBERT_PLUGINS_CUDA_POOLING_PARAMS_H_
 
@@ -14,10 +15,10 @@ namespace mbert::cuda {
 // Invalid offsets are harmless: see varlen_attention_params.h.
 struct VarlenPoolingParams : mbert::VarlenPoolingParams {};
 
-// Returns an empty string, or else what is wrong with the sizes. Reads no pointer.
+// Checks the sizes. Returns an empty string, or else an error message.
 std::string validate_shapes(const VarlenPoolingParams& params);
 
-// The same for everything that the host can check: all but what is in the arrays.
+// Checks all that the host can check: sizes and pointers, but not the contents of the arrays.
 std::string validate(const VarlenPoolingParams& params);
 
 }  // namespace mbert::cuda

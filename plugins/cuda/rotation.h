@@ -1,4 +1,4 @@
-// The rotary embedding, for 16 bytes of channels at a time: channel i is paired with
+// The rotary embedding, on 16 bytes of channels at a time. Channel i is paired with channel
 // i + head_dim / 2.
 #ifndef MBERT_PLUGINS_CUDA_ROTATION_H_
 #define MBERT_PLUGINS_CUDA_ROTATION_H_
@@ -24,18 +24,18 @@ struct ChunkPair {
 struct Rope {
   const float* table;  // [max_position, head_dim]: cosines, then sines
   int max_position;
-  float sign;  // factor of the result: 1 or -1
+  float sign;  // 1 or -1, a factor of the result
 };
 
-// (x, y) times the rotation by the angle of that cosine and sine. Written with the operations that
-// round, so that the compiler cannot round one caller's result differently from another's.
+// Rotates (x, y). The fused operations are explicit, so that the compiler cannot round the results
+// of two callers differently.
 MBERT_DEVICE void rotate(float cosine, float sine, float& x, float& y) {
   const float rotated = fmaf(x, cosine, -(y * sine));
   y = fmaf(y, cosine, x * sine);
   x = rotated;
 }
 
-// Rotates chunk `chunk` of a row and the one that is paired with it.
+// Rotates chunk `chunk` of a row and the chunk that is paired with it.
 template <class T, int kHeadDim, class Machine>
 MBERT_DEVICE ChunkPair<T> rotate(Machine& machine, const Rope& rope, int position, int chunk,
                                  ChunkPair<T> pair) {

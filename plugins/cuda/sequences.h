@@ -1,5 +1,5 @@
-// Packed sequences on the device. The offsets come from a caller whom the host cannot check: every
-// number here is inside the arrays whatever they hold.
+// Packed sequences on the device. The host cannot check the offsets; the functions here return
+// positions inside the arrays for any offsets.
 #ifndef MBERT_PLUGINS_CUDA_SEQUENCES_H_
 #define MBERT_PLUGINS_CUDA_SEQUENCES_H_
 
@@ -9,7 +9,7 @@
 
 namespace mbert::cuda {
 
-// Where sequence `index` begins: offsets[index] as it should be. offsets: cu_seqlens.
+// Returns the first row of sequence `index`: offsets[index], clamped. offsets: cu_seqlens.
 template <class Machine>
 MBERT_DEVICE int sequence_begin(Machine& machine, const std::int32_t* offsets, int index,
                                 int tokens) {
@@ -18,13 +18,13 @@ MBERT_DEVICE int sequence_begin(Machine& machine, const std::int32_t* offsets, i
   return offset < 0 ? 0 : offset < tokens ? offset : tokens;
 }
 
-// The tokens of sequence `index`.
+// The rows of one sequence.
 struct Sequence {
   int begin;
   int length;
 };
 
-// sequences: how many there are. The one after the last is the slack: the rows that belong to none.
+// Returns sequence `index`. index == sequences is the slack: the rows after the last sequence.
 template <class Machine>
 MBERT_DEVICE Sequence load_sequence(Machine& machine, const std::int32_t* offsets, int index,
                                     int sequences, int tokens) {
@@ -33,16 +33,16 @@ MBERT_DEVICE Sequence load_sequence(Machine& machine, const std::int32_t* offset
   return {begin, end > begin ? end - begin : 0};
 }
 
-// Up to kRows rows of one sequence: the work of one block.
+// Up to kRows rows of one sequence, which one block computes.
 struct SequenceTile {
   Sequence sequence;
-  int first;      // row within the sequence; from its length on there is no work
+  int first;      // row within the sequence; the tile is empty if it is not below the length
   bool is_slack;  // rows that belong to no sequence
 };
 
-// The tile with that index. Sequence s, with the slack as the last one, has the tiles from
-// begin(s) / kRows + s on, up to those of its successor: at least as many as it needs, and found by
-// a search for s, without a sum over the lengths before it.
+// Returns the tile of that index. Sequence s (the slack counts as the last one) owns the tiles from
+// begin(s) / kRows + s to the first tile of its successor. These are at least as many as it needs,
+// and s is found by binary search, without summing the lengths before it.
 template <int kRows, class Machine>
 MBERT_DEVICE SequenceTile find_sequence_tile(Machine& machine, const std::int32_t* offsets,
                                              int sequences, int tokens, int index) {
@@ -63,7 +63,7 @@ MBERT_DEVICE SequenceTile find_sequence_tile(Machine& machine, const std::int32_
           (index - first_tile(low)) * kRows, low == sequences};
 }
 
-// How many tiles there can be, the slack included.
+// Returns the maximum number of tiles, including those of the slack.
 constexpr int sequence_tiles(int tokens, int sequences, int rows) {
   return (tokens + rows - 1) / rows + sequences;
 }

@@ -1,5 +1,5 @@
-// The attention's two matrix products in float16 or bfloat16, by one warp for its 16 queries, on
-// tensor cores with float32 accumulation. cuda_cores.h has the same interface for float32.
+// The two matrix products of attention in float16 or bfloat16: one warp computes 16 queries on
+// tensor cores, with float32 accumulation. cuda_cores.h has the same interface for float32.
 #ifndef MBERT_PLUGINS_CUDA_TENSOR_CORES_H_
 #define MBERT_PLUGINS_CUDA_TENSOR_CORES_H_
 
@@ -20,7 +20,7 @@ class TensorCores {
   MBERT_DEVICE TensorCores(Machine& machine, const ThreadPlace& place)
       : machine_(machine), place_(place) {}
 
-  // Takes the warp's queries out of their tile, which is free once all warps have done so.
+  // Loads the warp's queries into registers. The tile is free when all warps have done so.
   MBERT_DEVICE void load_queries(std::uint32_t tile) {
     MBERT_UNROLL
     for (int k = 0; k < kHeadDim / 16; ++k) {
@@ -49,7 +49,7 @@ class TensorCores {
                                WarpMatrix<kHeadDim>& context) {
     MBERT_UNROLL
     for (int k = 0; k < kKeys / 16; ++k) {
-      // What an mma leaves as its result is laid out as the next one takes its A operand.
+      // The result of an mma has the layout of operand A of the next one.
       const std::uint32_t a[4] = {
           machine_.template pack<T>(weights[2 * k][0], weights[2 * k][1]),
           machine_.template pack<T>(weights[2 * k][2], weights[2 * k][3]),
@@ -57,7 +57,7 @@ class TensorCores {
           machine_.template pack<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
       MBERT_UNROLL
       for (int n = 0; n < kHeadDim / 8; n += 2) {
-        // Transposed on the way: left and right columns are two operands.
+        // Transposed while loading: left and right columns are two operands.
         std::uint32_t values[4];
         machine_.ldmatrix_x4_trans(values, tile + square(16 * k, n));
         multiply(context[n], a, values[0], values[1]);
@@ -66,18 +66,18 @@ class TensorCores {
     }
   }
 
-  // The channel of element 0 of context[n]; element 1 is its neighbour.
+  // The channel of element 0 of context[n]; element 1 is the next channel.
   MBERT_DEVICE int channel(int n) const { return 8 * n + 2 * place_.quad; }
 
  private:
-  // What this lane passes to ldmatrix for the 16 x 16 elements from that row and chunk of a tile
-  // on. The four matrices come in the order of an A operand: upper left, lower left, upper right,
-  // lower right.
+  // Returns this lane's address for ldmatrix, for the 16 x 16 elements that start at a row and
+  // chunk of a tile. The four matrices have the order of operand A: upper left, lower left, upper
+  // right, lower right.
   MBERT_DEVICE std::uint32_t square(int row, int chunk) const {
     return Layout::offset(row + place_.lane % 16, chunk + place_.lane / 16);
   }
 
-  // d += a * b, for 16 rows, 8 columns, and a depth of 16.
+  // d += a * b: 16 rows, 8 columns, depth 16.
   MBERT_DEVICE void multiply(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                              std::uint32_t b1) {
     if constexpr (Tiling::kCapability >= 80) {

@@ -1,4 +1,4 @@
-// Tiles of matrices in shared memory, and how the threads of a block fill and rotate them.
+// Tiles of matrices in shared memory, which the threads of a block fill and rotate together.
 #ifndef MBERT_PLUGINS_CUDA_TILE_H_
 #define MBERT_PLUGINS_CUDA_TILE_H_
 
@@ -10,7 +10,8 @@
 namespace mbert::cuda {
 
 // [rows][kColumns] of T, in chunks of 16 bytes. The chunks of a row are permuted, so that the same
-// chunk of 8 consecutive rows lies in 8 different groups of banks: ldmatrix reads them at once.
+// chunk of 8 consecutive rows is in 8 different groups of banks: ldmatrix reads them without
+// conflict.
 template <class T, int kColumns>
 struct TileLayout {
   using Element = T;
@@ -23,8 +24,8 @@ struct TileLayout {
     constexpr unsigned kLineBytes = 128;  // all banks
     constexpr unsigned kRowsInLine = kRowBytes < kLineBytes ? kLineBytes / kRowBytes : 1;
     constexpr unsigned kPermuted = kChunks < 8 ? kChunks : 8;
-    // Unsigned, and of the permuted part alone: all that a lane's own number has no part in is then
-    // a constant.
+    // Unsigned, and for the permuted part alone, so that the compiler folds everything that does
+    // not depend on the lane.
     const auto of_row = static_cast<unsigned>(row);
     const auto of_chunk = static_cast<unsigned>(chunk);
     const unsigned place = of_chunk / kPermuted * kPermuted +
@@ -33,9 +34,9 @@ struct TileLayout {
   }
 };
 
-// Calls fn(row, chunk) for each pair (chunk, chunk + kChunks / 2) that this thread copies and
-// rotates: the two hold channels i and i + head_dim / 2, and one thread brings both, so that it can
-// rotate them before others may see them.
+// Calls fn(row, chunk) for each pair of chunks (chunk, chunk + kChunks / 2) of this thread. A pair
+// holds channels i and i + head_dim / 2: the thread copies both, and can rotate them before other
+// threads see them.
 template <class Layout, int kRows, int kThreads, class Function>
 MBERT_DEVICE void for_own_pairs(int thread, const Function& fn) {
   constexpr unsigned kPairs = Layout::kChunks / 2;
@@ -47,21 +48,21 @@ MBERT_DEVICE void for_own_pairs(int thread, const Function& fn) {
   for (int first = 0; first < kRows; first += kRowsAtOnce) fn(first + row, chunk);
 }
 
-// The rows of one sequence in a matrix of tokens in global memory.
+// The rows of one sequence, in a matrix of tokens in global memory.
 template <class T>
 struct Rows {
   T* matrix;
   unsigned stride;  // elements
   int begin;        // of the sequence
 
-  // Unsigned: the product is one instruction then.
+  // Unsigned, so that the product is one instruction.
   MBERT_DEVICE T* row(int index) const {
     return matrix + static_cast<std::uint64_t>(static_cast<unsigned>(begin + index)) * stride;
   }
 };
 
-// Copies the rows from `first` on; those from `length` on are zeros in the tile, because what is
-// multiplied by a weight of 0 must be finite. Asynchronous where the capability has that: see
+// Copies kRows rows, starting at `first`. Rows beyond `length` become zeros, because a weight of 0
+// must be multiplied by a finite number. Asynchronous if the capability supports it: see
 // wait_for_copies().
 template <class Layout, int kRows, class Tiling, class Machine>
 MBERT_DEVICE void copy_tile(Machine& machine, std::uint32_t tile,
@@ -90,14 +91,14 @@ MBERT_DEVICE void commit_copies(Machine& machine) {
   if constexpr (Tiling::kAsyncCopies) machine.cp_async_commit();
 }
 
-// Waits for this thread's copies, but for the kNewest groups committed last. Only a barrier after
-// it makes them visible to others.
+// Waits for this thread's copies, except the last kNewest groups committed. A barrier after it
+// makes them visible to other threads.
 template <class Tiling, int kNewest, class Machine>
 MBERT_DEVICE void wait_for_copies(Machine& machine) {
   if constexpr (Tiling::kAsyncCopies) machine.template cp_async_wait<kNewest>();
 }
 
-// Rotates what this thread copied with copy_tile().
+// Rotates the chunks that this thread copied with copy_tile().
 template <class Layout, int kRows, class Tiling, class Machine>
 MBERT_DEVICE void rotate_tile(Machine& machine, std::uint32_t tile, const Rope& rope, int first,
                               int length) {

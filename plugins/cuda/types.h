@@ -1,4 +1,4 @@
-// What the CUDA kernels share in their public interfaces.
+// Types in the public interfaces of the CUDA kernels.
 #ifndef MBERT_PLUGINS_CUDA_TYPES_H_
 #define MBERT_PLUGINS_CUDA_TYPES_H_
 
@@ -11,7 +11,7 @@ namespace mbert::cuda {
 using mbert::ElementType;
 using mbert::PoolingMode;
 
-// The most tokens, sequences and positions: sums of a few such numbers fit into an int.
+// The maximum of tokens, sequences and positions: sums of a few such numbers fit in an int.
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 29;
 
 }  // namespace mbert::cuda

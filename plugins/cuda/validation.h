@@ -1,4 +1,4 @@
-// Checks that the operators share. Each returns an empty string, or else what is wrong.
+// Checks that the operators share. Each returns an empty string, or else an error message.
 #ifndef MBERT_PLUGINS_CUDA_VALIDATION_H_
 #define MBERT_PLUGINS_CUDA_VALIDATION_H_
 
@@ -27,7 +27,7 @@ struct PointerCheck {
   const char* name;
   const void* pointer;
   int alignment;   // bytes
-  bool is_needed;  // otherwise it may be anything
+  bool is_needed;  // otherwise it is not checked
 };
 
 inline std::string validate_pointers(std::initializer_list<PointerCheck> checks) {

@@ -7,7 +7,7 @@
 namespace mbert::cuda {
 namespace {
 
-// Whether this build has the kernels for a machine.
+// Returns whether this build has the kernels for a machine.
 constexpr bool is_built(int machine) {
 #if defined(MBERT_CUDA_HAS_75)
   if (machine == 75) return true;

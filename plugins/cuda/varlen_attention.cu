@@ -1,5 +1,5 @@
-// The kernels of the packed attention for one element type, MBERT_CUDA_ELEMENT, on one machine,
-// MBERT_CUDA_CAPABILITY. The build compiles this file once for each that it ships.
+// The attention kernels for one element type, MBERT_CUDA_ELEMENT, on one machine,
+// MBERT_CUDA_CAPABILITY. The build compiles this file once for each combination.
 #include "arch/ptx.cuh"
 #include "launch.h"
 #include "varlen_attention_kernel.h"

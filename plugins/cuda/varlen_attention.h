@@ -9,14 +9,13 @@
 
 namespace mbert::cuda {
 
-// Computes params.context on the current device, asynchronously: the host reads nothing back, waits
-// for nothing and allocates nothing, and the grid depends on shapes alone, so that a launch
-// captures into a CUDA graph. A sequence's result has the same bits at any offset and in any batch.
+// Computes params.context on the current device, asynchronously. The host does not read back, wait
+// or allocate, and the grid depends on shapes alone, so that a launch can be captured into a CUDA
+// graph. A sequence's result has the same bits at any offset in any batch.
 //
-// Returns cudaErrorInvalidValue for parameters that validate() finds fault with,
-// cudaErrorNotSupported for a type that validate_device() refuses on the current device,
-// cudaErrorNoKernelImageForDevice for a device that this build has no kernels for, and otherwise
-// the result of the launch.
+// Returns cudaErrorInvalidValue for parameters that validate() rejects, cudaErrorNotSupported for a
+// type that validate_device() rejects on the current device, cudaErrorNoKernelImageForDevice if
+// this build has no kernels for the device, otherwise the result of the launch.
 cudaError_t launch(const VarlenAttentionParams& params, cudaStream_t stream);
 
 }  // namespace mbert::cuda

@@ -1,6 +1,5 @@
-// The packed attention: one block of threads for each tile of queries of one sequence, and head.
-// The machine that it runs on is a template parameter: a GPU (arch/ptx.cuh) or an emulated one
-// (emulation/gpu.h).
+// The packed attention: one block of threads for each head and tile of queries of one sequence. The
+// machine is a template parameter: a GPU (arch/ptx.cuh) or its emulation (emulation/gpu.h).
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_KERNEL_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_KERNEL_H_
 
@@ -19,7 +18,7 @@
 
 namespace mbert::cuda {
 
-// The arrays at one sequence and one head.
+// The arrays, restricted to one sequence and one head.
 template <class T>
 struct HeadArrays {
   const VarlenAttentionArguments<T>& arguments;
@@ -33,7 +32,7 @@ struct HeadArrays {
   MBERT_DEVICE Rows<T> rotated_keys() const { return rows(arguments.rotated_keys, 1, 0); }
   MBERT_DEVICE Rows<T> context() const { return rows(arguments.context, 1, 0); }
 
-  // One of `parts` side by side in an array.
+  // The rows of one of `parts` matrices that are side by side in an array.
   template <class Element>
   MBERT_DEVICE Rows<Element> rows(Element* array, int parts, int part) const {
     return {array + part * hidden + column, static_cast<unsigned>(parts * hidden), begin};
@@ -47,7 +46,7 @@ MBERT_DEVICE SequenceTile find_query_tile(
                                               arguments.tokens, machine.block_x());
 }
 
-// Writes the rotated keys of the same tile and head to the workspace: the kernel that runs before
+// Writes the rotated keys of one tile and head to the workspace: the kernel before
 // varlen_attention<..., KeyRotation::kWorkspace>, with the same grid, without shared memory.
 template <class Tiling, class Machine>
 MBERT_DEVICE void rotate_keys(Machine& machine,
@@ -76,7 +75,7 @@ MBERT_DEVICE void rotate_keys(Machine& machine,
       });
 }
 
-// The rows of a tile that belong to no sequence become zeros.
+// Sets the rows of a tile that belong to no sequence to zero.
 template <class Tiling, class Machine>
 MBERT_DEVICE void clear_rows(Machine& machine, const Rows<typename Tiling::Element>& context,
                              int first, int length) {
@@ -91,8 +90,8 @@ MBERT_DEVICE void clear_rows(Machine& machine, const Rows<typename Tiling::Eleme
       });
 }
 
-// Replaces the scores of keys that are not seen. query: the row of elements 0 and 1; key: that of
-// element 0 of the first part.
+// Replaces the scores of keys outside the window or the sequence. query: the row of elements 0 and
+// 1; key: the key of element 0 of the first part.
 template <int kParts>
 MBERT_DEVICE void mask_scores(int query, int key, int window, int length,
                               float (&scores)[kParts][4]) {
@@ -102,7 +101,7 @@ MBERT_DEVICE void mask_scores(int query, int key, int window, int length,
     MBERT_UNROLL
     for (int i = 0; i < 4; ++i) {
       const int column = key + 8 * n + i % 2;
-      // Not negative and at most the width, in one comparison.
+      // From 0 to the width, in one comparison.
       const int from_edge = column - (query + i / 2 * 8) + window;
       if (static_cast<unsigned>(from_edge) > width || column >= length) scores[n][i] = -INFINITY;
     }
@@ -142,13 +141,13 @@ MBERT_DEVICE void varlen_attention(
     return;
   }
 
-  // The keys that at least one of the queries sees. Tiles begin at multiples of kKeys of the
-  // sequence, so that a row's sums are the same ones wherever the sequence lies.
+  // The keys that at least one query sees. Tiles start at multiples of kKeys within the sequence,
+  // so that the sums of a row do not depend on the position of the sequence.
   const int last = tile.first + kQueries - 1;
   const int nearest = tile.first - arguments.window;
   const int begin = nearest > 0 ? nearest / kKeys * kKeys : 0;
   const int end = last + arguments.window < length ? last + arguments.window + 1 : length;
-  // Those from here to there are seen by all queries.
+  // The keys that all queries see.
   const int all_begin = last - arguments.window;
   const int all_end =
       tile.first + arguments.window < length ? tile.first + arguments.window + 1 : length;
@@ -188,7 +187,7 @@ MBERT_DEVICE void varlen_attention(
       const Rope key_rope = {arguments.rope, arguments.max_position, 1.0f};
       rotate_tile<Layout, kKeys, Tiling>(machine, Tiling::key_tile(stage), key_rope, key, length);
     }
-    // The tiles of this stage are complete, and nobody needs those of the other any more.
+    // The tiles of this stage are complete, and the other stage is no longer in use.
     machine.barrier();
     if (key + kKeys < end) copy_keys_and_values(stage ^ 1, key + kKeys);
 

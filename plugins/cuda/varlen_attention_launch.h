@@ -1,4 +1,4 @@
-// The launches of the packed attention, one for each element type and machine.
+// The launch of the attention kernels, for one element type and machine.
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_LAUNCH_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_LAUNCH_H_
 
@@ -8,8 +8,8 @@
 
 namespace mbert::cuda {
 
-// params have to be valid, and the device's compute capability of kCapability's family: 75 for 7.x,
-// 80 for everything after. Defined by varlen_attention.cu, which is compiled once for each.
+// params must be valid. kCapability is 75 for devices of compute capability 7.x, 80 for newer ones.
+// Defined in varlen_attention.cu, which is compiled once for each combination.
 template <class T, int kCapability>
 cudaError_t launch_varlen_attention(const VarlenAttentionParams& params, cudaStream_t stream);
 

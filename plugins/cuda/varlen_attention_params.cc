@@ -56,7 +56,7 @@ std::string validate_device(ElementType type, int compute_capability) {
 }
 
 KeyRotation preferred_rotation(std::int64_t window) {
-  // Twice that of ModernBERT: a block of 64 queries and its window lie in five tiles of 64 keys.
+  // Twice ModernBERT's window: five tiles of 64 keys contain the windows of a block of 64 queries.
   constexpr std::int64_t kWidest = 128;
   return window >= 0 && window <= kWidest ? KeyRotation::kFused : KeyRotation::kWorkspace;
 }

@@ -1,5 +1,5 @@
-// The parameters of the packed attention on CUDA, and what the host can say about them. Needs no
-// CUDA: varlen_attention.h adds the launch.
+// The parameters of packed attention on CUDA, the checks on the host, and the arguments of the
+// kernels. Needs no CUDA: varlen_attention.h has the launch.
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_PARAMS_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_PARAMS_H_
 
@@ -15,13 +15,13 @@
 
 namespace mbert::cuda {
 
-// The blocks of a grid along y.
+// The maximum number of blocks of a grid along y.
 constexpr std::int64_t kMaxHeads = 65535;
 
-// Where keys are rotated; the results have the same bits.
+// Where keys are rotated. The results have the same bits.
 enum class KeyRotation {
-  kFused,      // inside the attention kernel, by every block of queries that loads the key
-  kWorkspace,  // once, by a kernel that runs before it and writes them to the workspace
+  kFused,      // in the attention kernel, by each block that loads the key
+  kWorkspace,  // once, by a kernel that writes them to the workspace
 };
 
 // All pointers are to device memory, aligned to 16 bytes (cu_seqlens: 4). num_heads is at most
@@ -35,31 +35,32 @@ struct VarlenAttentionParams : mbert::VarlenAttentionParams {
   void* workspace = nullptr;  // workspace_bytes()
 };
 
-// Returns an empty string, or else what is wrong with num_heads, window or scale.
+// Checks num_heads, window and scale. Returns an empty string, or else an error message.
 std::string validate_attributes(const VarlenAttentionParams& params);
 
-// The same for these and all sizes. Reads no pointer.
+// Checks these and all sizes.
 std::string validate_shapes(const VarlenAttentionParams& params);
 
-// The same for everything that the host can check: all but what is in the arrays.
+// Checks all that the host can check: sizes and pointers, but not the contents of the arrays.
 std::string validate(const VarlenAttentionParams& params);
 
-// "the GPU's compute capability is 8.9", of 89.
+// Returns "the GPU's compute capability is 8.9" for 89.
 std::string capability_text(int compute_capability);
 
-// Returns an empty string, or else why a GPU of that compute capability (10 * major + minor: 75,
-// 80, 89, 120) cannot compute in that type.
+// Checks whether a GPU of a compute capability (10 * major + minor) supports the type. Returns an
+// empty string, or else an error message.
 std::string validate_device(ElementType type, int compute_capability);
 
-// The rotation to take when nobody has timed both on real sequences. Within a window of usual width
-// a key is loaded, and thus rotated, by some three blocks of queries, which costs less than another
-// kernel that writes and reads all keys. Without one it is loaded by every block of its sequence.
+// Returns the rotation to use without a measurement on real sequences. With a window of usual
+// width, about three blocks load and rotate a key, which costs less than another kernel that reads
+// and writes all keys. Without a window, every block of the sequence would rotate it.
 KeyRotation preferred_rotation(std::int64_t window);
 
-// Size of the workspace: 0, or that of the rotated keys, [tokens, num_heads * head_dim] of type.
+// Returns the size of the workspace: 0, or that of the rotated keys, [tokens, num_heads *
+// head_dim].
 std::size_t workspace_bytes(const VarlenAttentionParams& params);
 
-// The arrays are those of VarlenAttentionParams.
+// The arguments of the kernels. The arrays are those of VarlenAttentionParams.
 template <class T>
 struct VarlenAttentionArguments {
   const T* qkv;
@@ -71,12 +72,12 @@ struct VarlenAttentionArguments {
   int sequences;
   int max_position;
   int num_heads;
-  int window;        // not negative: no limit is a window as wide as the tokens
-  float scale;       // of scores whose softmax takes powers of 2; positive
-  float query_sign;  // what the scale lost
+  int window;        // not negative: without a limit it is the number of tokens
+  float scale;       // positive factor of the scores, for powers of two
+  float query_sign;  // the sign of the scale: 1 or -1
 };
 
-// The parameters have to be valid. T is the one that params.type names.
+// The parameters must be valid, and T the type that params.type names.
 template <class T>
 VarlenAttentionArguments<T> make_arguments(const VarlenAttentionParams& params) {
   VarlenAttentionArguments<T> arguments;
@@ -91,8 +92,8 @@ VarlenAttentionArguments<T> make_arguments(const VarlenAttentionParams& params) 
   arguments.num_heads = static_cast<int>(params.num_heads);
   arguments.window =
       static_cast<int>(params.window < 0 ? params.tokens : std::min(params.window, params.tokens));
-  // The largest score has to be the largest scaled score, and not even a scale of 0 may turn the
-  // -inf of a masked key into NaN.
+  // A positive scale keeps the order of the scores; a scale of 0 would turn the -inf of a masked
+  // key into NaN.
   arguments.scale = std::max(std::fabs(params.scale) * kLog2E, FLT_MIN);
   arguments.query_sign = params.scale < 0.0f ? -1.0f : 1.0f;
   return arguments;

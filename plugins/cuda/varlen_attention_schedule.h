@@ -1,5 +1,5 @@
-// Which kernels one call of the packed attention takes, in which order and shapes. Needs no CUDA: a
-// GPU and the emulated machine are launched by the same code.
+// The kernels of one call of packed attention, their order and launch shapes. Needs no CUDA: a GPU
+// and its emulation use the same code.
 #ifndef MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_SCHEDULE_H_
 #define MBERT_PLUGINS_CUDA_VARLEN_ATTENTION_SCHEDULE_H_
 
@@ -11,9 +11,8 @@
 
 namespace mbert::cuda {
 
-// Returns visit(element, machine) for what a GPU of that compute capability computes that type
-// with, one that validate_device() accepts. element: a value of the type in memory; machine: an
-// integral_constant, 75 for 7.x, 80 for everything after.
+// Returns visit(element, machine) for a type and compute capability that validate_device() accepts.
+// element: a value of the type in memory; machine: an integral_constant, 75 for 7.x, 80 for newer.
 template <class Visit>
 auto with_machine(ElementType type, int compute_capability, const Visit& visit) {
   const std::integral_constant<int, 75> turing;
@@ -29,7 +28,7 @@ auto with_machine(ElementType type, int compute_capability, const Visit& visit) 
   }
 }
 
-// Returns visit(tiling) for the tiling of that head_dim, one that validate_shapes() accepts.
+// Returns visit(tiling) for a head_dim that validate_shapes() accepts.
 template <class T, int kMachine, class Visit>
 auto with_tiling(std::int64_t head_dim, const Visit& visit) {
   if (head_dim == 32) return visit(VarlenAttentionTiling<T, 32, kMachine>());
@@ -37,9 +36,9 @@ auto with_tiling(std::int64_t head_dim, const Visit& visit) {
   return visit(VarlenAttentionTiling<T, 128, kMachine>());
 }
 
-// Launches the kernels: launcher.rotate_keys<Tiling>(shape, arguments) and
+// Launches the kernels of one call. launcher.rotate_keys<Tiling>(shape, arguments) and
 // launcher.attend<Tiling, kRotation>(shape, arguments) run the functions of
-// varlen_attention_kernel.h, each after the end of the one before. params have to be valid.
+// varlen_attention_kernel.h, one after the other. params must be valid.
 template <class Tiling, class Launcher>
 void schedule(const VarlenAttentionParams& params, Launcher& launcher) {
   const auto arguments = make_arguments<typename Tiling::Element>(params);

@@ -1,4 +1,4 @@
-// The hardened longjmp refuses to go to another stack.
+// The fortified longjmp refuses to change to another stack.
 #undef _FORTIFY_SOURCE
 
 #include "fiber.h"
@@ -13,8 +13,8 @@ namespace mbert::cuda {
 namespace {
 
 constexpr std::size_t kStackBytes = 128 << 10;
-// Stacks begin at different places of a page: else the same variable of every fiber would fall into
-// the same few lines of the first-level cache.
+// Stacks start at different offsets in a page. Otherwise the same variable of all fibers would
+// share a few lines of the first-level cache.
 constexpr std::size_t kStaggers = 32;
 constexpr std::size_t kStagger = 128;
 
@@ -23,8 +23,8 @@ thread_local ucontext_t created;
 
 }  // namespace
 
-// ucontext begins a fiber on its stack, and is left for setjmp and longjmp as soon as it is there:
-// they do no system call, and switch twenty times as fast.
+// ucontext starts a fiber on its stack. Later switches use setjmp and longjmp, which make no system
+// call and are twenty times as fast.
 Fiber::Fiber(std::function<void()> body)
     : body_(std::move(body)), stack_(new std::byte[kStackBytes]) {
   static std::atomic<std::size_t> fibers{0};

@@ -1,5 +1,4 @@
-// Fibers: several flows of control on one thread of the operating system, each with its own stack,
-// which hand over to each other where they choose to.
+// Fibers: cooperative threads within one thread of the operating system, each with its own stack.
 #ifndef MBERT_PLUGINS_EMULATION_FIBER_H_
 #define MBERT_PLUGINS_EMULATION_FIBER_H_
 
@@ -12,17 +11,17 @@ namespace mbert::cuda {
 
 class Fiber {
  public:
-  // The flow that is running already.
+  // The fiber of the code that is already running.
   Fiber() = default;
 
-  // A new one, which waits until it is first handed control. The body never returns, lets no
-  // exception out, and is not unwound when the fiber is destroyed.
+  // A new fiber, which starts when control is first handed to it. The body must not return or
+  // throw, and is not unwound when the fiber is destroyed.
   explicit Fiber(std::function<void()> body);
 
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Stops this fiber, which has to be the one running, and goes on in the other where that stopped.
+  // Suspends this fiber, which must be the running one, and resumes the other.
   void hand_over(Fiber& other);
 
  private:

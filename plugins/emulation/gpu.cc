@@ -17,7 +17,7 @@ namespace {
 
 using Mask = std::uint32_t;  // of lanes
 
-// What a lane brings to a warp-wide primitive, and where it takes the results.
+// A lane's operands of a warp-wide primitive, and where its results go.
 struct ShuffleOperands {
   float value;
   int mask;
@@ -52,12 +52,12 @@ class EmulatedBlock {
   SharedMemory& shared() { return shared_; }
   GlobalMemory& global() { return global_; }
 
-  // Throws when the emulated chip is older.
+  // Throws if the emulated GPU has a lower compute capability.
   void require(int capability) const;
 
   void barrier(const Emulated& thread);
 
-  // The lane that comes last computes for all: compute(block, line, operands of the 32 lanes).
+  // The last lane to arrive computes for all: compute(block, line, operands of the 32 lanes).
   using Operands = void* const (&)[kWarpSize];
   using Compute = void (*)(EmulatedBlock&, int, Operands);
   void collective(const Emulated& thread, Compute compute, void* operands);
@@ -66,8 +66,8 @@ class EmulatedBlock {
   using Index = std::size_t;
 
   struct Warp {
-    Mask ready = 0;    // can go on, and do not run
-    Mask arrived = 0;  // wait for the others at the primitive of the lane that came first:
+    Mask ready = 0;    // lanes that can run, but are not running
+    Mask arrived = 0;  // lanes that wait for the others at this primitive:
     Compute compute = nullptr;
     int line = 0;
     void* operands[kWarpSize];
@@ -144,7 +144,7 @@ void EmulatedBlock::go_on(const Emulated& thread) {
   fibers_[static_cast<Index>(thread.thread())]->hand_over(next());
 }
 
-// One of the fibers that can go on: mostly of the warp that ran last, since that is quick.
+// Returns a fiber that can run, mostly of the warp that ran last, which is faster.
 Fiber& EmulatedBlock::next() {
   const auto draw = static_cast<std::uint32_t>(random_());
   if (draw % 8 == 0) current_warp_ = (draw >> 8) % warps_.size();
@@ -170,7 +170,7 @@ std::string EmulatedBlock::where() const {
   return "block (" + std::to_string(x_) + ", " + std::to_string(y_) + ") ";
 }
 
-// How many threads are where.
+// Returns how many threads are at which place, for messages.
 std::string EmulatedBlock::census() const {
   std::map<std::string, int> counts;
   for (const Emulated& thread : threads_) {
@@ -214,7 +214,7 @@ void EmulatedBlock::collective(const Emulated& thread, Compute compute, void* op
     compute(*this, warp.line, warp.operands);
     warp.arrived = 0;
     warp.ready = ~bit(lane);
-    // The last to arrive goes on at once: a switch less.
+    // The last lane continues at once, which saves a switch.
     return;
   }
   go_on(thread);
@@ -222,7 +222,7 @@ void EmulatedBlock::collective(const Emulated& thread, Compute compute, void* op
 
 namespace {
 
-// Fragments as the PTX manual numbers them. Group: lane / 4; member: lane % 4.
+// The numbering of fragments in the PTX manual: group is lane / 4, member is lane % 4.
 constexpr int group(int lane) { return lane / 4; }
 constexpr int member(int lane) { return lane % 4; }
 
@@ -274,7 +274,7 @@ void compute_ldmatrix_x4(EmulatedBlock& block, int line, EmulatedBlock::Operands
   }
 }
 
-// Every register holds two neighbours along k; the registers of a go down the rows first.
+// Each register holds two neighbours along k; the registers of a go down the rows first.
 template <class T, int kDepth>
 void compute_mma(EmulatedBlock&, int, EmulatedBlock::Operands operands) {
   constexpr int kRows = 16;

@@ -1,10 +1,10 @@
-// The machine that kernels are proved on: a block's threads as fibers of one thread of the CPU, and
-// every primitive checked. A kernel is a template over its machine; this one has the interface of
-// Ptx (ptx.cuh), and each primitive here is what the PTX instruction there does.
+// The emulated GPU: the threads of a block are fibers on one CPU thread, and every primitive is
+// checked. It has the interface of Ptx (cuda/arch/ptx.cuh), and computes what the PTX instructions
+// there compute.
 //
-// Warp-wide primitives compute when all 32 lanes have arrived at the same one. They order no
-// accesses to shared memory, between the lanes of a warp neither: barrier() alone does. Which warp
-// and which lane goes on is drawn from a seed; races in shared memory are found whatever is drawn.
+// A warp-wide primitive computes when all 32 lanes have arrived at it. It does not order accesses
+// to shared memory, not even within the warp: only barrier() does. A seed determines which warp and
+// lane runs next; races in shared memory are found for any seed.
 #ifndef MBERT_PLUGINS_EMULATION_GPU_H_
 #define MBERT_PLUGINS_EMULATION_GPU_H_
 
@@ -20,12 +20,12 @@ namespace mbert::cuda {
 
 class EmulatedBlock;
 
-// A place in the kernel's source.
+// A position in the kernel's source.
 struct Site {
   const char* file = "";
   int line = 0;
 
-  // As a default argument: where the function that has it is called.
+  // As a default argument, the position of the call.
   static Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     return {file, line};
   }
@@ -40,7 +40,7 @@ class Emulated {
   int block_x() const;
   int block_y() const;
 
-  // Of all threads of the block. One that has returned from the kernel is missed.
+  // Waits for all threads of the block; it is an error if one has returned from the kernel.
   void barrier(Site site = Site::here());
 
   float shuffle_xor(float value, int mask, Site site = Site::here());
@@ -71,13 +71,12 @@ class Emulated {
     *pointer = value;
   }
 
-  // Four matrices of 8 x 8 elements of 16 bits; lane 8 j + i gives the address of row i of matrix
-  // j.
+  // Four matrices of 8 x 8 16-bit elements; lane 8 j + i passes the address of row i of matrix j.
   void ldmatrix_x4(std::uint32_t (&r)[4], std::uint32_t offset, Site site = Site::here());
   void ldmatrix_x4_trans(std::uint32_t (&r)[4], std::uint32_t offset, Site site = Site::here());
 
-  // The bytes are in shared memory when this thread has waited for their group, and for the other
-  // threads after the barrier that follows. Not valid: zeros, and nothing is read.
+  // Copies 16 bytes, or zeros if not valid. This thread can read them after it has waited for their
+  // group; other threads after the barrier that follows.
   void cp_async16(std::uint32_t offset, const void* global, bool valid, Site site = Site::here());
   void cp_async_commit(Site site = Site::here());
   template <int N>
@@ -85,8 +84,8 @@ class Emulated {
     wait_copies(N, site);
   }
 
-  // d += a b of 16 x 16 by 16 x 8 elements, and of 16 x 8 by 8 x 8. Products are exact; sums are
-  // rounded to float32, in the order of k.
+  // d += a b: 16 x 16 by 16 x 8 elements, and 16 x 8 by 8 x 8. Products are exact; sums are rounded
+  // to float32, in the order of k.
   template <class T>
   void mma_k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                Site site = Site::here());
@@ -95,7 +94,7 @@ class Emulated {
 
   static float exp2(float x);
 
-  // Two elements in a register, the first in the low half; rounded to nearest even.
+  // Two elements in a register, the first in the low half; ties are rounded to even.
   template <class T>
   static std::uint32_t pack(float low, float high);
   template <class T>
@@ -122,7 +121,7 @@ class Emulated {
 
   EmulatedBlock& block_;
   int thread_;
-  // What it is doing, for messages.
+  // The current primitive and its position, for messages.
   const char* primitive_ = "";
   Site site_;
   std::vector<Copy> copies_;  // in the order in which they began
@@ -136,15 +135,15 @@ struct EmulatedLaunch {
   std::size_t shared_bytes = 0;
   int capability = 80;  // 75 lacks cp.async and mma_k16
   std::uint64_t seed = 0;
-  // When given: runs only the blocks it is true of.
+  // If set, only the blocks for which it returns true run.
   std::function<bool(int block_x, int block_y)> filter;
 };
 
-// Runs the kernel on every block, one after another. Throws a std::runtime_error that names the
-// place, the block, the thread and the primitive of what the kernel may not do: an access out of
-// bounds, misaligned, of what was never written, or in a race; a barrier or a warp-wide primitive
-// that not all threads come to; what the capability lacks. The kernel is left where it is then: it
-// must own nothing that needs a destructor.
+// Runs the kernel on every block, one after the other. Throws a std::runtime_error that names the
+// position, block, thread and primitive of an error: an access that is out of bounds, misaligned,
+// uninitialised or in a race; a barrier or warp-wide primitive that not all threads reach; a
+// primitive that the capability lacks. The kernel is then abandoned, so it must own nothing with a
+// destructor.
 void emulate(const EmulatedLaunch& launch, GlobalMemory& memory,
              const std::function<void(Emulated&)>& kernel);
 

@@ -123,7 +123,7 @@ void SharedMemory::read(std::uint32_t offset, std::size_t bytes, int thread, int
   }
 }
 
-// Makes the word the thread's to write.
+// Registers a write of the word; throws if it races with another access.
 void SharedMemory::claim(Word& word, std::uint32_t offset, int thread, int line) {
   if (word.write.epoch == epoch_ && word.write.thread != thread)
     race(offset, "written", word.write);

@@ -1,5 +1,5 @@
-// The memories of the emulated machine, which check every access. What a check finds is thrown as a
-// std::runtime_error that says which bytes, and what is wrong with them.
+// The memories of the emulated GPU, which check every access. A failed check throws a
+// std::runtime_error that names the bytes and the error.
 #ifndef MBERT_PLUGINS_EMULATION_GPU_MEMORY_H_
 #define MBERT_PLUGINS_EMULATION_GPU_MEMORY_H_
 
@@ -10,26 +10,27 @@
 
 namespace mbert::cuda {
 
-// The buffers that a kernel may touch. Every access has to lie in one of them, aligned to its size.
+// The buffers that a kernel may access. Each access must be inside one of them, aligned to its
+// size.
 class GlobalMemory {
  public:
   enum class Access {
     kRead,
-    // A launch writes no byte twice, and reads only what an earlier one wrote.
+    // A launch may write each byte once, and read bytes that an earlier launch wrote.
     kWrite,
-    kReadWrite,  // anything goes
+    kReadWrite,  // not checked
   };
 
-  // The name is for messages. The bytes stay the caller's.
+  // The name is for messages. The caller keeps the memory alive.
   void add(std::string name, const void* data, std::size_t bytes, Access access);
 
-  // From here on, what was written counts as written by an earlier launch.
+  // Starts a new launch: all bytes written so far were written by an earlier one.
   void begin_launch();
 
   void check_read(const void* pointer, std::size_t bytes) const;
   void check_write(const void* pointer, std::size_t bytes);
 
-  // Throws when no launch wrote some byte of the buffer of that name.
+  // Throws if a byte of the buffer was never written.
   void check_written(const std::string& name) const;
 
  private:
@@ -38,7 +39,7 @@ class GlobalMemory {
     std::uintptr_t begin;
     std::size_t bytes;
     Access access;
-    std::vector<std::uint8_t> written;  // of each byte: by which launch; 0: by none
+    std::vector<std::uint8_t> written;  // for each byte: the launch that wrote it, or 0
   };
 
   const Buffer& find(const void* pointer, std::size_t bytes) const;
@@ -47,29 +48,29 @@ class GlobalMemory {
   std::uint8_t launch_ = 0;
 };
 
-// Shared memory of one block. Of every word of 4 bytes it knows who wrote and who read it since
-// which barrier, so that a race is found in whatever order the threads happen to run: two threads
-// touch a word between the same two barriers, and one of them writes.
+// Shared memory of one block. Each word of 4 bytes records who wrote and who read it since which
+// barrier. A race is found in any thread order: two threads access a word between the same two
+// barriers, and one of them writes.
 class SharedMemory {
  public:
-  // In place of a thread: a whole warp.
+  // Stands for a whole warp, in place of a thread.
   static constexpr int kWarp = -1;
 
   // The size is a multiple of 4.
   explicit SharedMemory(std::size_t bytes) : bytes_(bytes), words_(bytes / kWordBytes) {}
 
-  // Nothing is written: what a new block finds.
+  // Marks all words as uninitialised, for a new block.
   void reset();
 
-  // All accesses before it happen before all accesses after it.
+  // Orders all accesses before it before all accesses after it.
   void barrier() { ++epoch_; }
 
-  // Aligned to their size; the size is a multiple of 4. The line is that of the access in the
-  // kernel's source, for messages.
+  // Accesses are aligned to their size, a multiple of 4. `line` is the line in the kernel's source,
+  // for messages.
   void read(std::uint32_t offset, std::size_t bytes, int thread, int line, void* to);
   void write(std::uint32_t offset, std::size_t bytes, int thread, int line, const void* from);
 
-  // An asynchronous copy to these bytes begins: until it has landed they may not be touched.
+  // Begins an asynchronous copy to these bytes, which must not be accessed until it has landed.
   void begin_copy(std::uint32_t offset, std::size_t bytes, int thread, int line);
   void land_copy(std::uint32_t offset, std::size_t bytes, int thread, int line, const void* from);
 

@@ -1,5 +1,5 @@
-// ONNX Runtime's C++ API, as a library that does not link ONNX Runtime includes it: whoever loads
-// the library hands it the API (see library.cc).
+// ONNX Runtime's C++ API, for a library that does not link ONNX Runtime: it receives the API when
+// it is loaded (see library.cc).
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_API_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_API_H_
 
@@ -11,8 +11,8 @@
 
 namespace mbert::ort {
 
-// The version that is asked for, whatever newer headers the build found: what is asked for is the
-// oldest ONNX Runtime that the library runs in.
+// The API version that the library requests: that of the oldest ONNX Runtime that can load it, even
+// if the build has newer headers.
 constexpr std::uint32_t kApiVersion = 21;
 
 }  // namespace mbert::ort

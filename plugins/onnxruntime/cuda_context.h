@@ -1,4 +1,4 @@
-// What the CUDA operators need of ONNX Runtime: its stream and its memory.
+// Kernel launches on ONNX Runtime's stream.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_CUDA_CONTEXT_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_CUDA_CONTEXT_H_
 

@@ -1,4 +1,4 @@
-// The frame of every custom operator: element types, errors, shapes.
+// The base of all custom operators: element types, errors, shapes.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_CUSTOM_OP_H_
 
@@ -27,7 +27,7 @@ inline ElementType element_type(ONNXTensorElementDataType type) {
   return ElementType::kFloat32;
 }
 
-// Runs fn and turns what it throws into a status: no exception may reach ONNX Runtime.
+// Runs fn and converts an exception into a status: no exception may reach ONNX Runtime.
 template <typename Fn>
 OrtStatus* guarded(const char* op, const Fn& fn) noexcept {
   std::string message;
@@ -43,13 +43,13 @@ OrtStatus* guarded(const char* op, const Fn& fn) noexcept {
       message = std::string(op) + ": " + error.what();
     }
   } catch (...) {
-    // Not even memory for the message.
+    // There was no memory for the message.
     return Ort::GetApi().CreateStatus(ORT_FAIL, "mbert: an operator failed for an unknown reason");
   }
   return Ort::GetApi().CreateStatus(code, message.c_str());
 }
 
-// Throws what a validation found, if it found anything.
+// Throws the error message of a validation, unless it is empty.
 inline void require_valid(std::string problem) {
   if (!problem.empty()) throw Ort::Exception(std::move(problem), ORT_INVALID_ARGUMENT);
 }
@@ -64,7 +64,7 @@ Value required_attribute(const OrtKernelInfo* info, const char* name) {
   }
 }
 
-// The tensor's shape, of which the rank has to be as given.
+// Returns the tensor's shape. Throws if it has another rank.
 inline std::vector<std::int64_t> shape_of(const Ort::ConstValue& value, const char* name,
                                           std::size_t rank) {
   std::vector<std::int64_t> shape = value.GetTensorTypeAndShapeInfo().GetShape();
@@ -77,7 +77,7 @@ inline std::vector<std::int64_t> shape_of(const Ort::ConstValue& value, const ch
   return shape;
 }
 
-// Throws if a tensor's shape is not as expected.
+// Throws if the tensor has another shape.
 inline void require_shape(const char* name, const std::vector<std::int64_t>& shape,
                           const std::vector<std::int64_t>& expected) {
   if (shape == expected) return;
@@ -93,7 +93,7 @@ inline void require_shape(const char* name, const std::vector<std::int64_t>& sha
                        ORT_INVALID_ARGUMENT);
 }
 
-// A node of a model: what ONNX Runtime calls to compute it.
+// A node of a model, as ONNX Runtime calls it.
 template <typename Kernel>
 struct KernelInstance {
   Kernel kernel;
@@ -103,8 +103,8 @@ struct KernelInstance {
   }
 };
 
-// One operator for one element type on one execution provider. Kernel says what it is:
-//   kName, kInputs, input_type(index, type), infer_shape (an InferShape), its constructor
+// One operator for one element type on one execution provider. Kernel defines it by
+//   kName, kInputs, input_type(index, type), infer_shape (an InferShape), the constructor
 //   Kernel(info, type) and compute(context).
 template <typename Kernel>
 class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kernel>, true> {
@@ -112,7 +112,7 @@ class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kerne
   CustomOp(ONNXTensorElementDataType type, const char* provider)
       : type_(type), provider_(provider) {
     this->version = kApiVersion;
-    // Not through the base class, whose wrapper lets exceptions out.
+    // Set here, because the wrapper of the base class does not catch exceptions.
     this->InferOutputShapeFn = [](const OrtCustomOp* /*op*/, OrtShapeInferContext* context) {
       return guarded(Kernel::kName, [&] { infer_output(context, Kernel::infer_shape); });
     };
@@ -138,7 +138,7 @@ class CustomOp : public Ort::CustomOpBase<CustomOp<Kernel>, KernelInstance<Kerne
   const char* provider_;
 };
 
-// The operator for each of the element types, in the order of kFloatTypes.
+// Returns the operator for each element type, in the order of kFloatTypes.
 template <typename Kernel>
 OperatorList operators_of(const char* provider) {
   static const CustomOp<Kernel> ops[] = {

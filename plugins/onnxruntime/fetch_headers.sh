@@ -1,38 +1,30 @@
 #!/usr/bin/env bash
-# Puts ONNX Runtime's C and C++ headers where CMake looks for them, when the system has none.
+# Put ONNX Runtime's C and C++ headers where CMake looks for them, unless the system has them.
 #
-#   fetch_headers.sh [DESTINATION]      default: build/onnxruntime-headers under the source tree
+#   fetch_headers.sh [DESTINATION]      default: build/onnxruntime-headers in the source tree
 #
-# The wheel of ONNX Runtime carries no headers, so a build needs them from elsewhere. The library built
-# on them runs in every ONNX Runtime from that version on; so the oldest version that has what we use
-# (1.21) is the best one, not the newest.
+# ONNX Runtime's wheel contains no headers. A library built with headers of one version runs in that
+# version and newer ones. The oldest version that has all we use, 1.21, is therefore the best.
 set -euo pipefail
 
 readonly package=libonnxruntime-dev
 readonly minimum=1.21
-# The first Debian suite that has the package; its predecessor (Debian 12) borrows it from there.
+# The first Debian suite that has the package; Debian 12 takes it from there.
 readonly debian_suite=trixie
-# What is downloaded where there is no apt, or none with the package.
+# The release to download if apt does not have the package.
 readonly release=1.21.0
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-destination=${1:-$root/build/onnxruntime-headers}
-readonly root destination
+# shellcheck source=../cmake/fetch_headers_common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cmake/fetch_headers_common.sh" onnxruntime-headers "${1:-}"
 
-work=
-cleanup() { [[ -z $work ]] || rm -rf "$work"; }
-trap cleanup EXIT
-
-say() { printf 'fetch_headers: %s\n' "$*" >&2; }
-
-# Whether the header $1 states the API of the minimum version, or of a newer one.
+# Succeed if the header $1 has the API of the minimum version or of a newer one.
 recent() {
   awk -v minimum="${minimum#*.}" '
     /^#define ORT_API_VERSION / { ok = $3 >= minimum + 0 }
     END { exit !ok }' "$1"
 }
 
-# The directory under $1 that holds recent enough headers, if any.
+# Print the directory under $1 that has recent enough headers; fail if there is none.
 header_directory() {
   local candidate
   for candidate in "$1/include/onnxruntime/core/session" "$1/include/onnxruntime" "$1/include"; do
@@ -44,22 +36,18 @@ header_directory() {
   return 1
 }
 
-# Copies the headers found under $1 to the destination in one step, so that an interrupted run leaves none.
+# Copy the headers found under $1 to the destination.
 install_from() {
   local from
   if ! from=$(header_directory "$1"); then
-    say "what was downloaded holds no headers of ONNX Runtime $minimum or newer; please report this"
+    say "the download contains no headers of ONNX Runtime $minimum or newer; please report this"
     return 1
   fi
-  rm -rf "$destination/include" "$destination/include.partial"
-  mkdir -p "$destination/include.partial"
-  cp "$from"/*.h "$destination/include.partial/"
-  mv "$destination/include.partial" "$destination/include"
-  say "headers are in $destination/include"
+  install_headers cp "$from"/*.h
 }
 
-# This machine's own apt sources for suite $1, rewritten for suite $2, into directory $3 (deb822 and
-# one-line formats). Mirrors, proxies and keys thus stay what the machine's owner chose.
+# Write this machine's apt sources for suite $1, changed to suite $2 and components $4, into directory $3
+# (deb822 and one-line formats). They keep the machine's mirrors, proxies and keys.
 derive_sources() {
   local from=$1 to=$2 into=$3 components=$4 file count=0
   for file in /etc/apt/sources.list.d/*.sources; do
@@ -112,7 +100,7 @@ candidate_version() {
 
 new_enough() { [[ -n $1 ]] && dpkg --compare-versions "$1" ge "$minimum"; }
 
-# Downloads the package with apt options "$@" and unpacks it; installs nothing.
+# Download the package with apt options "$@", and unpack it; nothing is installed.
 download_package() {
   mkdir -p "$work/package" "$work/tree"
   (cd "$work/package" && apt-get -q "$@" download "$package" >&2) || return 1
@@ -123,7 +111,7 @@ download_package() {
 from_apt() {
   command -v apt-get > /dev/null && command -v dpkg-deb > /dev/null || return 1
   local unsandboxed=()
-  # The download's own user may not enter our temporary directory.
+  # apt's download user cannot enter our temporary directory.
   [[ $(id -u) -ne 0 ]] || unsandboxed=(-o APT::Sandbox::User=root)
   if new_enough "$(candidate_version)"; then
     download_package "${unsandboxed[@]}" && return 0
@@ -141,7 +129,7 @@ from_apt() {
   local components=main
   [[ $distribution == ubuntu ]] && components="main universe"
 
-  # A private apt state: neither the machine's lists nor its configuration are touched, and no root is needed.
+  # A private apt state: it leaves the machine's lists and configuration alone, and needs no root.
   local state=$work/apt
   mkdir -p "$state/sources" "$state/lists/partial" "$state/cache/archives/partial" "$state/empty"
   if ! derive_sources "$codename" "$suite" "$state/sources" "$components"; then

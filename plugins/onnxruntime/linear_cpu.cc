@@ -1,6 +1,6 @@
-// mbert::Linear, mbert::QuantizedLinear and their relatives, version 1, on the CPU: one kernel,
-// with what stands before and after the product, and the type of the weights, by the operator's
-// name.
+// mbert::Linear, mbert::QuantizedLinear and their variants, version 1, on the CPU. They share one
+// kernel; an operator's name determines its form (norm, residual, gates) and the type of its
+// weights.
 #include <cstdint>
 #include <vector>
 
@@ -30,8 +30,7 @@ struct Int8 {
   static constexpr ONNXTensorElementDataType kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
 };
 
-// What stands before and after the product, and the names of the operators with floats and with
-// quantized weights.
+// The forms, with the names of the operators with float and with quantized weights.
 struct Plain {
   static constexpr const char* kNames[] = {"Linear", "QuantizedLinear"};
   static constexpr bool kNorm = false, kResidual = false, kGated = false;
@@ -52,7 +51,7 @@ struct NormGated {
   static constexpr bool kNorm = true, kResidual = false, kGated = true;
 };
 
-// Inputs: x; norm_weight and norm_bias; weight, weight_scale (of 8 bits), bias; residual.
+// Inputs: x; norm_weight and norm_bias; weight, weight_scale (int8 only), bias; residual.
 template <typename Weights, typename Form>
 class LinearKernel {
   static constexpr bool kQuantized = Weights::kType == cpu::WeightType::kInt8;
@@ -127,7 +126,7 @@ class LinearKernel {
     return value.GetTensorData<float>();
   }
 
-  cpu::LinearParams params_;  // the attributes; the rest comes with each call
+  cpu::LinearParams params_;  // the attributes; each call sets the rest
   cpu::Isa isa_ = cpu::Isa::kScalar;
 };
 

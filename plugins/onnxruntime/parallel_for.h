@@ -10,7 +10,7 @@
 
 namespace mbert::ort {
 
-// ONNX Runtime's own pool, one task at a time to whichever thread is free.
+// Returns a ParallelFor on ONNX Runtime's thread pool; each idle thread takes the next task.
 inline cpu::ParallelFor parallel_for(const Ort::KernelContext& context) {
   return [&context](std::int64_t count, const std::function<void(std::int64_t)>& fn) {
     const auto call = [](void* data, std::size_t index) noexcept {

@@ -1,4 +1,4 @@
-// Memory for the time of one call.
+// Scratch memory for one call.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_SCRATCH_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_SCRATCH_H_
 
@@ -10,8 +10,8 @@
 
 namespace mbert::ort {
 
-// ONNX Runtime's memory where the first input lies, for as long as the object lives. On a GPU
-// nobody else gets it before the stream's work at that time is done.
+// Memory from ONNX Runtime on the device of the first input, for the lifetime of the object. On a
+// GPU it is reused only after the work that is on the stream when it is freed.
 class Scratch {
  public:
   Scratch(const Ort::KernelContext& context, std::size_t bytes) {
@@ -19,7 +19,7 @@ class Scratch {
     const Ort::ConstMemoryInfo memory = context.GetInput(0).GetTensorMemoryInfo();
     allocator_.reset(context.GetAllocator(*memory));
     if (memory.GetDeviceType() == OrtMemoryInfoDeviceType_CPU) {
-      // Not by the call below: ONNX Runtime 1.21 looks for a stream in it, and a CPU has none.
+      // The call below would dereference a stream in ONNX Runtime 1.21, and a CPU has none.
       data_ = allocator_->Alloc(allocator_.get(), bytes);
       if (data_ == nullptr) throw std::bad_alloc();
       return;

@@ -6,7 +6,7 @@
 namespace mbert::ort {
 namespace {
 
-// The infos of a node's inputs belong to the context.
+// Reads an input's shape and type. The context owns the infos.
 Shape input_shape(const OrtShapeInferContext* context, std::size_t index,
                   ONNXTensorElementDataType* type) {
   const OrtApi& api = Ort::GetApi();
@@ -33,14 +33,14 @@ void infer_output(OrtShapeInferContext* context, InferShape infer) {
   const OrtApi& api = Ort::GetApi();
   std::size_t count = 0;
   Ort::ThrowOnError(api.ShapeInferContext_GetInputCount(context, &count));
-  // ONNX Runtime asks the first operator of a name for all its element types: only the input can
-  // tell.
+  // ONNX Runtime calls the first operator of a name for all element types: the type is that of the
+  // first input, not of the operator.
   ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   std::vector<Shape> inputs(count);
   for (std::size_t i = count; i-- > 0;) inputs[i] = input_shape(context, i, &type);
 
   const Shape shape = infer(inputs);
-  // A dimension of which nothing is known cannot be expressed: -1 would be taken for a size.
+  // An unknown dimension cannot be expressed: -1 would be taken for a size.
   if (shape.empty() ||
       !std::all_of(shape.begin(), shape.end(), [](const Dimension& d) { return d.is_known(); })) {
     return;
@@ -51,7 +51,7 @@ void infer_output(OrtShapeInferContext* context, InferShape infer) {
     values.push_back(dimension.value);
     symbols.push_back(dimension.is_number() ? "" : dimension.symbol.c_str());
   }
-  // Not Ort::ShapeInferContext::SetOutputShape, whose mark for symbols newer versions refuse.
+  // Ort::ShapeInferContext::SetOutputShape marks symbols in a way that newer versions reject.
   OrtTensorTypeAndShapeInfo* info = nullptr;
   Ort::ThrowOnError(api.CreateTensorTypeAndShapeInfo(&info));
   const std::unique_ptr<OrtTensorTypeAndShapeInfo, void (*)(OrtTensorTypeAndShapeInfo*)> owner(

@@ -11,19 +11,19 @@
 namespace mbert::ort {
 
 struct Dimension {
-  std::int64_t value = -1;  // -1: not a number, but maybe a symbol
-  std::string symbol;       // equal symbols mean equal sizes
+  std::int64_t value = -1;  // -1 if it is not a number
+  std::string symbol;       // dimensions with equal symbols are equal
 
   bool is_number() const { return value >= 0; }
   bool is_known() const { return is_number() || !symbol.empty(); }
 };
 
-// Empty: nothing is known, which is always a correct thing to say.
+// Empty if nothing is known, which is always allowed.
 using Shape = std::vector<Dimension>;
 using InferShape = Shape (*)(const std::vector<Shape>& inputs);
 
-// Gives the node's only output the type of its first input and the shape that infer() finds. Throws
-// Ort::Exception.
+// Sets the type of the node's only output to that of its first input, and its shape to the result
+// of infer(). Throws Ort::Exception.
 void infer_output(OrtShapeInferContext* context, InferShape infer);
 
 }  // namespace mbert::ort

@@ -1,4 +1,4 @@
-// mbert::VarlenAttention on CUDA. The offsets stay on the device: what they hold is not checked.
+// mbert::VarlenAttention on CUDA. The offsets stay on the device; their values are not checked.
 #include "cuda/varlen_attention.h"
 
 #include "cuda_context.h"

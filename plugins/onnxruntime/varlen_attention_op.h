@@ -1,4 +1,4 @@
-// mbert::VarlenAttention, version 1: packed attention, on whichever device.
+// mbert::VarlenAttention, version 1: packed attention, for any device.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_VARLEN_ATTENTION_OP_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_VARLEN_ATTENTION_OP_H_
 
@@ -11,7 +11,7 @@
 
 namespace mbert::ort {
 
-// All but the computation. Params are those of the device's kernel.
+// Everything except the computation. Params are the parameters of the device's kernel.
 template <typename Params>
 class VarlenAttentionOp {
  public:
@@ -25,7 +25,7 @@ class VarlenAttentionOp {
 
   static Shape infer_shape(const std::vector<Shape>& inputs) {
     const Shape& qkv = inputs[0];
-    // Anything else is either not known or an error, which compute() explains.
+    // Anything else is unknown, or an error that compute() reports.
     if (qkv.size() != 2 || !qkv[1].is_number()) return {};
     return {qkv[0], Dimension{qkv[1].value / 3, ""}};
   }
@@ -39,7 +39,8 @@ class VarlenAttentionOp {
   }
 
  protected:
-  // The parameters of a call, valid as `check` says, and with the output to write.
+  // Returns the parameters of a call, with the allocated output. Throws unless `check` accepts
+  // them.
   Params bind(const Ort::KernelContext& context, std::string (*check)(const Params&)) const {
     const Ort::ConstValue qkv = context.GetInput(0);
     const Ort::ConstValue cu_seqlens = context.GetInput(1);
@@ -63,7 +64,7 @@ class VarlenAttentionOp {
   }
 
  private:
-  Params params_;  // the attributes; the rest comes with each call
+  Params params_;  // the attributes; each call sets the rest
 };
 
 }  // namespace mbert::ort

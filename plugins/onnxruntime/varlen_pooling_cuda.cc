@@ -1,4 +1,4 @@
-// mbert::VarlenPooling on CUDA. The offsets stay on the device: what they hold is not checked.
+// mbert::VarlenPooling on CUDA. The offsets stay on the device; their values are not checked.
 #include "cuda/pooling.h"
 
 #include "cuda_context.h"

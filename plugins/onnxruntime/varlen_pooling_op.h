@@ -1,4 +1,4 @@
-// mbert::VarlenPooling, version 1: one row for every packed sequence, on whichever device.
+// mbert::VarlenPooling, version 1: one row for each packed sequence, for any device.
 #ifndef MBERT_PLUGINS_ONNXRUNTIME_VARLEN_POOLING_OP_H_
 #define MBERT_PLUGINS_ONNXRUNTIME_VARLEN_POOLING_OP_H_
 
@@ -10,7 +10,7 @@
 
 namespace mbert::ort {
 
-// All but the computation. Params are those of the device's kernel.
+// Everything except the computation. Params are the parameters of the device's kernel.
 template <typename Params>
 class VarlenPoolingOp {
  public:
@@ -41,7 +41,8 @@ class VarlenPoolingOp {
   }
 
  protected:
-  // The parameters of a call, valid as `check` says, and with the output to write.
+  // Returns the parameters of a call, with the allocated output. Throws unless `check` accepts
+  // them.
   Params bind(const Ort::KernelContext& context, std::string (*check)(const Params&)) const {
     const Ort::ConstValue hidden = context.GetInput(0);
     const Ort::ConstValue cu_seqlens = context.GetInput(1);
@@ -60,7 +61,7 @@ class VarlenPoolingOp {
   }
 
  private:
-  Params params_;  // the attribute; the rest comes with each call
+  Params params_;  // the attribute; each call sets the rest
 };
 
 }  // namespace mbert::ort

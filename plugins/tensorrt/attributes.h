@@ -1,5 +1,6 @@
-// An operator's attributes as TensorRT passes them: named fields. Attributes are a struct of int32
-// and float members, whose static visit(attributes, fn) calls fn(name, member) for each.
+// Conversion of an operator's attributes from and to TensorRT's named fields. Attributes are a
+// struct of int32 and float members with a static visit(attributes, fn), which calls fn(name,
+// member) for each.
 #ifndef MBERT_PLUGINS_TENSORRT_ATTRIBUTES_H_
 #define MBERT_PLUGINS_TENSORRT_ATTRIBUTES_H_
 
@@ -23,7 +24,7 @@ inline nvinfer1::PluginField field(const char* name, const float* value) {
   return {name, value, nvinfer1::PluginFieldType::kFLOAT32, 1};
 }
 
-// The fields that createPlugin() wants, without values.
+// Returns the fields that createPlugin() takes, without values.
 template <typename Attributes>
 std::vector<nvinfer1::PluginField> declared_fields() {
   std::vector<nvinfer1::PluginField> fields;
@@ -35,7 +36,7 @@ std::vector<nvinfer1::PluginField> declared_fields() {
   return fields;
 }
 
-// The fields that createPlugin() would make the same attributes from. They point to the values.
+// Returns fields from which createPlugin() makes the same attributes. They point into `attributes`.
 template <typename Attributes>
 std::vector<nvinfer1::PluginField> serialized_fields(const Attributes& attributes) {
   std::vector<nvinfer1::PluginField> fields;
@@ -45,7 +46,7 @@ std::vector<nvinfer1::PluginField> serialized_fields(const Attributes& attribute
   return fields;
 }
 
-// "num_heads=12 scale=0.125 window=64": equal texts mean equal attributes.
+// Returns "num_heads=12 scale=0.125 window=64": equal texts mean equal attributes.
 template <typename Attributes>
 std::string text_of(const Attributes& attributes) {
   std::ostringstream text;
@@ -56,7 +57,7 @@ std::string text_of(const Attributes& attributes) {
   return text.str();
 }
 
-// What a field holds, converted to the attribute's type. ONNX integers come with 32 or 64 bits.
+// Converts a field's value to the attribute's type. Integers of ONNX arrive with 32 or 64 bits.
 inline void convert(const nvinfer1::PluginField& from, std::int32_t* to) {
   using nvinfer1::PluginFieldType;
   std::int64_t value = 0;
@@ -82,8 +83,8 @@ inline void convert(const nvinfer1::PluginField& from, float* to) {
   *to = *static_cast<const float*>(from.data);
 }
 
-// Throws Problem when an attribute is missing or is not what it has to be. Other fields are
-// ignored, as the operators ignore other attributes in ONNX.
+// Reads the attributes. Throws Problem if one is missing or has a wrong type or value. Other fields
+// are ignored, like other attributes in ONNX.
 template <typename Attributes>
 Attributes read_attributes(const nvinfer1::PluginFieldCollection* fields) {
   Attributes attributes;

@@ -1,35 +1,25 @@
 #!/usr/bin/env bash
-# Puts TensorRT's C++ headers where CMake looks for them, when the machine has none.
+# Put TensorRT's C++ headers where CMake looks for them, unless the system has them.
 #
-#   fetch_headers.sh [DESTINATION]      default: build/tensorrt-headers under the source tree
+#   fetch_headers.sh [DESTINATION]      default: build/tensorrt-headers in the source tree
 #
-# TensorRT's own wheels carry no headers, and its archives need an account. The wheel `kernel-lens` carries
-# those of TensorRT 10.14 (Apache 2.0) in kernel_lens/include/tensorrt. Only they are taken out of it: it
-# is not installed. PYTHON names the interpreter whose pip downloads it (default: python3).
+# TensorRT's wheels contain no headers, and its archives need an account. The wheel `kernel-lens` contains
+# those of TensorRT 10.14 (Apache 2.0) in kernel_lens/include/tensorrt. They are extracted; the wheel is
+# not installed. PYTHON is the interpreter whose pip downloads it (default: python3).
 set -euo pipefail
 
 readonly package=kernel-lens==2.0.1
 readonly sha256=07cc714e8b5e7f34b672f7c7fad93febe7c747be5837ba276b1527370134ffe0
 readonly python=${PYTHON:-python3}
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-destination=${1:-$root/build/tensorrt-headers}
-readonly root destination
-
-work=
-cleanup() { [[ -z $work ]] || rm -rf "$work"; }
-trap cleanup EXIT
-
-say() { printf 'fetch_headers: %s\n' "$*" >&2; }
+# shellcheck source=../cmake/fetch_headers_common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cmake/fetch_headers_common.sh" tensorrt-headers "${1:-}"
 
 have_headers() { [[ -f $1/include/NvInferRuntime.h || -f $1/include/$(uname -m)-linux-gnu/NvInferRuntime.h ]]; }
 
-# Unpacks the headers of the wheel under $1 to the destination in one step, so that an interrupted run leaves
-# none.
-install_from() {
-  rm -rf "$destination/include" "$destination/include.partial"
-  mkdir -p "$destination/include.partial"
-  "$python" - "$1"/*.whl "$destination/include.partial" <<'PYTHON'
+# Extract the headers of the wheel $1 into directory $2.
+extract() {
+  "$python" - "$1" "$2" <<'PYTHON'
 import sys
 import zipfile
 from pathlib import Path
@@ -40,8 +30,6 @@ with zipfile.ZipFile(wheel) as archive:
         if name.startswith("kernel_lens/include/tensorrt/") and name.endswith(".h"):
             (Path(destination) / Path(name).name).write_bytes(archive.read(name))
 PYTHON
-  mv "$destination/include.partial" "$destination/include"
-  say "headers are in $destination/include"
 }
 
 main() {
@@ -64,7 +52,7 @@ main() {
     say "  - put TensorRT's headers into $destination/include"
     return 1
   fi
-  install_from "$work"
+  install_headers extract "$work"/*.whl
 }
 
 main

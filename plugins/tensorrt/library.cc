@@ -1,4 +1,4 @@
-// The entry points by which TensorRT finds the plugins in the library and hands it a logger.
+// The entry points of the library: TensorRT gets the plugin creators, and passes a logger.
 #include <array>
 
 #include "plugin.h"

@@ -26,7 +26,7 @@ void log_error(const char* subject, const char* message) noexcept {
   try {
     log(("mbert: " + std::string(subject) + ": " + message).c_str());
   } catch (...) {
-    // No memory for the text, or no logger to be had: what is left is standard error.
+    // There is no memory for the text, or no logger.
     std::fprintf(stderr, "mbert: %s: %s\n", subject, message);
   }
 }

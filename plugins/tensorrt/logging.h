@@ -1,4 +1,4 @@
-// What the plugins say to the user, and the wall that no exception passes.
+// Errors of the plugins: messages to the user, and the conversion of exceptions.
 #ifndef MBERT_PLUGINS_TENSORRT_LOGGING_H_
 #define MBERT_PLUGINS_TENSORRT_LOGGING_H_
 
@@ -10,26 +10,25 @@
 
 namespace mbert::trt {
 
-// What is wrong with an attribute, an input or a call, in words for the user.
+// An invalid attribute, input or call, with a message for the user.
 class Problem : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Throws what a validation found, if it found anything.
+// Throws the error message of a validation, unless it is empty.
 inline void require_valid(const std::string& problem) {
   if (!problem.empty()) throw Problem(problem);
 }
 
-// Where messages go from now on; nullptr: to standard error.
+// Sets the destination of messages; nullptr: standard error.
 void set_logger_finder(nvinfer1::ILoggerFinder* finder) noexcept;
 
-// "mbert: SUBJECT: MESSAGE", as an error, to the logger of whoever calls the plugin from this
-// thread.
+// Logs the error "mbert: SUBJECT: MESSAGE" with the logger that TensorRT uses in this thread.
 void log_error(const char* subject, const char* message) noexcept;
 
-// Returns what fn returns. If fn throws, logs why and returns `failure`: no exception may reach
-// TensorRT.
+// Returns the result of fn. If fn throws, logs the error and returns `failure`: no exception may
+// reach TensorRT.
 template <typename Result, typename Fn>
 Result guarded(const std::string& subject, Result failure, const Fn& fn) noexcept {
   try {

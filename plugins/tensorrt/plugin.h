@@ -1,19 +1,19 @@
-// The frame of every plugin: what TensorRT asks of it, answered from a description of the operator.
+// TensorRT's plugin interface, implemented for any operator.
 //
-// Operator says what that is:
-//   kName, kInputs (the first one and the only output are of the operator's element type)
+// Operator defines one by
+//   kName, kInputs (the first input and the only output have the operator's element type)
 //   Attributes    see attributes.h; the constructor Operator(attributes) throws Problem if they are
-//                 wrong
-//   check(dims)   throws Problem if what is known of the inputs' sizes does not fit
-//   output(inputs, builder)            the output's shape
-//   params(type, dims)                 the kernel's parameters, all but the pointers
-//   workspace(params)                         its size in bytes
-//   bind(inputs, output, workspace, &params)  the pointers
+//                 invalid
+//   check(dims)   throws Problem if the known sizes of the inputs do not fit
+//   output(inputs, builder)                   returns the output's shape
+//   params(type, dims)                        returns the kernel's parameters, without pointers
+//   workspace(params)                         returns the bytes of workspace
+//   bind(inputs, output, workspace, &params)  sets the pointers
 // The kernel's parameters have validate_shapes(), validate() and launch() in namespace mbert::cuda.
 //
-// There are no tactics, not even where a kernel has variants. TensorRT times tactics on inputs that
-// it makes up, and here the work depends on what cu_seqlens holds: with zeros, all rows are slack.
-// It would compare the variants at doing nothing, and keep the answer in its timing cache.
+// There are no tactics, even if a kernel has variants. TensorRT times tactics on inputs that it
+// makes up, but the work depends on the values of cu_seqlens: with zeros, all rows are slack. It
+// would compare the variants at doing nothing, and keep the result in its timing cache.
 #ifndef MBERT_PLUGINS_TENSORRT_PLUGIN_H_
 #define MBERT_PLUGINS_TENSORRT_PLUGIN_H_
 
@@ -41,7 +41,7 @@ constexpr const char* kVersion = "1";
 constexpr std::int32_t kSuccess = 0;
 constexpr std::int32_t kFailure = -1;
 
-// The collection that TensorRT reads: valid as long as the fields are.
+// Returns the collection that TensorRT reads. It is valid as long as the fields are.
 inline nvinfer1::PluginFieldCollection collection(
     const std::vector<nvinfer1::PluginField>& fields) {
   return {static_cast<std::int32_t>(fields.size()), fields.data()};
@@ -61,7 +61,7 @@ class Plugin final : public nvinfer1::IPluginV3,
         operator_(attributes),
         subject_(Operator::kName + (layer.empty() ? "" : " '" + layer + "'")),
         metadata_(text_of(attributes)),
-        // Another mbert may bring another kernel, of which the cache knows nothing.
+        // Another version of mbert may have another kernel, with other timings.
         timing_id_(metadata_ + " mbert=" + version()) {}
 
   // IPluginV3
@@ -239,7 +239,7 @@ class Plugin final : public nvinfer1::IPluginV3,
   std::string subject_;
   std::string metadata_;
   std::string timing_id_;
-  // What getFieldsToSerialize() returned last.
+  // The last result of getFieldsToSerialize().
   std::vector<nvinfer1::PluginField> fields_;
   nvinfer1::PluginFieldCollection collection_{};
 };
@@ -270,7 +270,7 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
   nvinfer1::PluginFieldCollection collection_ = collection(fields_);
 };
 
-// The operators' own files define these.
+// Each is defined in the operator's own file.
 nvinfer1::IPluginCreatorInterface* varlen_attention_creator();
 nvinfer1::IPluginCreatorInterface* varlen_pooling_creator();
 

@@ -1,4 +1,4 @@
-// An operator's inputs and outputs: what they have to be, and what they are.
+// The types and shapes of an operator's inputs.
 #ifndef MBERT_PLUGINS_TENSORRT_TENSORS_H_
 #define MBERT_PLUGINS_TENSORRT_TENSORS_H_
 
@@ -16,12 +16,11 @@ namespace mbert::trt {
 struct Input {
   const char* name;
   std::int32_t rank;
-  // None: any of the operator's element types. The first input has none, and the output is of the
-  // same type.
+  // Empty for the first input, which may have any element type; the output has the same.
   std::optional<nvinfer1::DataType> type;
 };
 
-// None: not a type that the operators compute in.
+// Returns the element type, or nothing if the operators do not support the type.
 inline std::optional<ElementType> element_type(nvinfer1::DataType type) {
   switch (type) {
     case nvinfer1::DataType::kFLOAT:
@@ -41,14 +40,14 @@ inline bool accepts(const Input& input, nvinfer1::DataType type) {
 
 std::string type_name(nvinfer1::DataType type);
 
-// Throws Problem when the input is of another type or rank.
+// Throw Problem if the input has another type or rank.
 void require_type(const Input& input, nvinfer1::DataType type);
 void require_rank(const Input& input, const nvinfer1::Dims& dims);
 
-// The dimensions that are known while an engine is built; the others are -1.
+// Returns the dimensions that are known while an engine is built; the others are -1.
 nvinfer1::Dims known_dims(const nvinfer1::DimsExprs& dims);
 
-// A dimension as a number of something: throws Problem when it is not known yet.
+// Returns a dimension. Throws Problem if it is not known yet.
 std::int64_t size(const Input& input, const nvinfer1::Dims& dims, std::int32_t axis);
 
 }  // namespace mbert::trt

@@ -74,7 +74,7 @@ class VarlenAttention {
   }
 
  private:
-  cuda::VarlenAttentionParams params_;  // the attributes; the rest comes with each call
+  cuda::VarlenAttentionParams params_;  // the attributes; each call sets the rest
 };
 
 }  // namespace

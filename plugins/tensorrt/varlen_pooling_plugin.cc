@@ -1,4 +1,4 @@
-// mbert::VarlenPooling, version 1: one row for every packed sequence.
+// mbert::VarlenPooling, version 1: one row for each packed sequence.
 #include "cuda/pooling.h"
 #include "plugin.h"
 
@@ -53,7 +53,7 @@ class VarlenPooling {
   }
 
  private:
-  cuda::VarlenPoolingParams params_;  // the attribute; the rest comes with each call
+  cuda::VarlenPoolingParams params_;  // the attribute; each call sets the rest
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The machine that nvcc compiles for: one PTX instruction for each primitive. emulated.h has the
-// same interface.
+// The Machine of a GPU: one PTX instruction for each primitive. emulation/gpu.h has the same
+// interface.
 #ifndef MBERT_PLUGINS_CUDA_ARCH_PTX_CUH_
 #define MBERT_PLUGINS_CUDA_ARCH_PTX_CUH_
 
@@ -13,10 +13,10 @@
 
 namespace mbert::cuda {
 
-// kCapability: 75 for the instructions of that compute capability, 80 for those from 8.0 on. A
+// kCapability: 75 for the instructions of compute capability 7.5, 80 for those of 8.0 and newer. A
 // function that needs more is compiled only where it is called.
 //
-// Fragment layouts are those of the PTX manual, "Matrix multiply-accumulate operation using mma
+// Fragment layouts follow the PTX manual, "Matrix multiply-accumulate operation using mma
 // instruction" and "ldmatrix". In shared memory an address is the number of bytes from the start of
 // the block's dynamic part.
 template <int kCapability>
@@ -42,7 +42,7 @@ class Ptx {
     *reinterpret_cast<T*>(shared() + offset) = value;
   }
 
-  // The array must not be written by the same kernel: the load goes through the read-only cache.
+  // The same kernel must not write the array: the load goes through the read-only cache.
   template <class T>
   __device__ __forceinline__ T load_global(const T* pointer) const {
     using Raw = std::conditional_t<
@@ -77,7 +77,7 @@ class Ptx {
                  : "memory");
   }
 
-  // Copies 16 bytes; where they are not valid, writes zeros and reads nothing.
+  // Copies 16 bytes; if not valid, writes zeros and reads nothing.
   __device__ __forceinline__ void cp_async16(std::uint32_t offset, const void* global,
                                              bool valid) const {
     static_assert(kCapability >= 80);
@@ -92,15 +92,15 @@ class Ptx {
     asm volatile("cp.async.commit_group;" ::: "memory");
   }
 
-  // Waits for this thread's groups, but for the kNewest that were committed last.
+  // Waits for this thread's groups of copies, except the last kNewest committed.
   template <int kNewest>
   __device__ __forceinline__ void cp_async_wait() const {
     static_assert(kCapability >= 80);
     asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
   }
 
-  // d += a * b: 16 rows, 8 columns, a depth of 16. All lanes take part: volatile, so that it stays
-  // where they do.
+  // d += a * b: 16 rows, 8 columns, depth 16. Volatile, so that the compiler does not move it to
+  // where some lanes do not take part.
   template <class T>
   __device__ __forceinline__ void mma_k16(float (&d)[4], const std::uint32_t (&a)[4],
                                           const std::uint32_t (&b)[2]) const {
@@ -121,7 +121,7 @@ class Ptx {
     }
   }
 
-  // The same for float16 with a depth of 8.
+  // The same for float16, with depth 8.
   __device__ __forceinline__ void mma_k8(float (&d)[4], const std::uint32_t (&a)[2],
                                          const std::uint32_t (&b)[1]) const {
     asm volatile(
@@ -131,14 +131,14 @@ class Ptx {
         : "r"(a[0]), "r"(a[1]), "r"(b[0]));
   }
 
-  // 2^x within two units in the last place; 0 for -inf and where the result would be subnormal.
+  // 2^x within two units in the last place; 0 for -inf and instead of subnormal results.
   __device__ __forceinline__ float exp2(float x) const {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
   }
 
-  // Two elements in a register, the first in the low half, rounded to nearest even.
+  // Two elements in a register, the first in the low half; ties are rounded to even.
   template <class T>
   __device__ __forceinline__ std::uint32_t pack(float low, float high) const {
     std::uint32_t packed;

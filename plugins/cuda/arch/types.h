@@ -1,4 +1,4 @@
-// What kernels and machines share: markers for device code, element types, plain vectors.
+// Types that kernels and machines share, and the macros of device code.
 #ifndef MBERT_PLUGINS_CUDA_ARCH_TYPES_H_
 #define MBERT_PLUGINS_CUDA_ARCH_TYPES_H_
 
@@ -10,7 +10,7 @@
 #define MBERT_UNROLL _Pragma("unroll")
 #define MBERT_UNROLL_BY(count) MBERT_PRAGMA(unroll count)
 #else
-// The kernels are compiled for the emulated machine too: see emulated.h.
+// The kernels are also compiled for the CPU: see emulation/gpu.h.
 #define MBERT_DEVICE inline
 #define MBERT_UNROLL
 #define MBERT_UNROLL_BY(count)
@@ -18,7 +18,7 @@
 
 namespace mbert::cuda {
 
-// Elements in memory; in registers they are float.
+// Elements in memory; in registers they are floats.
 struct Float16 {
   std::uint16_t bits;
 };
@@ -27,7 +27,7 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
-// What one lane loads and stores at once.
+// Vectors that a lane loads or stores with one instruction.
 struct alignas(8) Float2 {
   float x, y;
 };
