@@ -1,4 +1,4 @@
-"""Every primitive of the hardware layer on the card, against the tables of the PTX manual."""
+"""The primitives of the CUDA kernels on the card, against tables from the PTX manual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .results import Findings, check
 
 
 def run(context: Context) -> Findings:
-    """Run the checks that the emulated machine passes, with the card's own instructions."""
+    """Run the checks of the emulated GPU with the card's instructions."""
     checks = support(context.checkout, "primitives").CHECKS
     return Findings(
         [

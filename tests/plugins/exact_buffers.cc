@@ -1,6 +1,6 @@
-// Runs every kernel of one instruction set on buffers that end where their data ends, with what is
-// not written yet undefined: what test_memcheck.py watches. Results are compared with plain loops,
-// so that nothing that was read goes unused.
+// Runs every kernel of one instruction set on buffers of exactly the size of their data, with
+// outputs undefined: test_memcheck.py runs it under valgrind. Results are compared with plain
+// loops, so that every value read is used.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -27,7 +27,7 @@ void in_order(std::int64_t count, const std::function<void(std::int64_t)>& task)
   for (std::int64_t i = 0; i < count; ++i) task(i);
 }
 
-// Small and different, of both signs.
+// Returns small, different values of both signs.
 float value_at(std::size_t i) { return static_cast<float>((i * 37 + 11) % 64) / 32.0f - 1.0f; }
 
 std::vector<float> values(std::int64_t count) {
@@ -36,7 +36,7 @@ std::vector<float> values(std::int64_t count) {
   return result;
 }
 
-// Memory that valgrind takes for undefined until it is written.
+// Returns memory that valgrind treats as undefined until it is written.
 template <typename T>
 std::unique_ptr<T[]> undefined(std::int64_t count) {
   return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);
@@ -54,7 +54,7 @@ void require(const std::string& problem) {
   std::exit(1);
 }
 
-// The values are multiples of 1/32 below 1: bfloat16 holds them, and 8 bits nearly.
+// The values are multiples of 1/32 below 1: exact in bfloat16, nearly exact in 8 bits.
 void linear(WeightType type, std::int64_t tokens, Isa isa) {
   constexpr std::int64_t kInputs = 48, kOutputs = 48;
   const std::vector<float> x = values(tokens * kInputs);
@@ -114,7 +114,7 @@ void linear(WeightType type, std::int64_t tokens, Isa isa) {
   }
 }
 
-// Every value is the same: so is every average of them.
+// All values are equal, and so are their averages.
 void attention(std::int64_t window, std::int64_t head_dim, Isa isa) {
   constexpr std::int64_t kHeads = 2;
   const std::int32_t cu_seqlens[] = {0, 1, 18, 18, 91};
@@ -148,7 +148,7 @@ void attention(std::int64_t window, std::int64_t head_dim, Isa isa) {
   }
 }
 
-// Likewise.
+// All values are equal, as above.
 void pooling(PoolingMode mode) {
   constexpr std::int64_t kColumns = 37;
   const std::int32_t cu_seqlens[] = {0, 1, 10, 10};

@@ -1,4 +1,4 @@
-"""The list of instruction sets: what the library finds here, and what the documents say."""
+"""The list of instruction sets, compared with the library, the processor and the documents."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from support.isas import ISAS, LISTED
 from support.native import ROOT
 
 NAMES = [isa.name for isa in LISTED if isa.name != "amx_emulated"]
-# Which the library asks Linux for: /proc/cpuinfo does not tell.
+# Not a flag in /proc/cpuinfo: the library asks Linux.
 ASKED = {"tile_permission"}
 
 
 def _section(path: Path) -> str:
-    """The text under the heading "Instruction sets"."""
+    """Return the text under the heading "Instruction sets"."""
     found = re.search(r"^## Instruction sets\n(.*?)(?=^## |\Z)", path.read_text(), re.M | re.S)
     assert found is not None
     return found[1]
@@ -39,7 +39,7 @@ def test_parents_come_first() -> None:
 
 
 def test_support_is_that_of_cpuinfo() -> None:
-    """The processor's features as Linux lists them: a second opinion."""
+    """Linux's list of the processor's features is an independent reference."""
     flags = {*Path("/proc/cpuinfo").read_text().split(), *ASKED}
     is_arm = platform.machine() == "aarch64"
     expected = {"scalar"}

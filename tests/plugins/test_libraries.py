@@ -1,4 +1,4 @@
-"""Finding the operator libraries, and telling their version without loading them."""
+"""Finding the operator libraries, and reading their version without loading them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_missing_library_is_refused(
 def test_library_exports_its_entry_points_alone(
     find: Callable[[], Path], exported: set[str]
 ) -> None:
-    """And it needs nothing but the C and C++ runtimes: no inference runtime, no CUDA library."""
+    """It links the C and C++ runtimes only: no inference runtime, no CUDA library."""
     library = str(find())
     defined = _output("nm", "-D", "--defined-only", library).split("\n")
     assert {line.split()[-1] for line in defined if line} == exported

@@ -22,8 +22,8 @@ FORMS = ("Linear", "ResidualLinear", "NormLinear", "NormGatedLinear")
 WEIGHTS = ("float32", "bfloat16", "int8")
 EPSILON = 1e-5
 Inputs = dict[str, NDArray[Any]]
-# What the operators' outputs may differ by from PyTorch in float64, of the largest value. Where a
-# row is rounded, a value may have been rounded to the other side.
+# Tolerances against PyTorch in float64, relative to the largest value. If rows are rounded, a value
+# close to a tie may be rounded the other way.
 LARGEST = {"float32": 2e-6, "bfloat16": 2e-3, "int8": 0.02}
 MEDIAN = {"float32": 3e-7, "bfloat16": 1e-6, "int8": 1e-6}
 
@@ -54,7 +54,7 @@ def _loaded(
 
 
 def _round_weight(model: onnx.ModelProto) -> None:
-    """The weight is float32 outside, since numpy has no bfloat16, and exact in it."""
+    """Convert the weight in the graph: numpy has no bfloat16. Its values are exact in bfloat16."""
     (node,) = (node for node in model.graph.node if node.domain == "mbert")
     node.input[list(node.input).index("weight")] = "rounded"
     cast = helper.make_node("Cast", ["weight"], ["rounded"], to=TensorProto.BFLOAT16)
@@ -71,7 +71,7 @@ def _packed(weight: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def _panels(weight: NDArray[Any], weights: str) -> NDArray[np.float32]:
-    """Panels of numbers that the type of the weights has, as float32."""
+    """Return panels as float32, with values that the type of the weights can represent."""
     dtype = torch.bfloat16 if weights == "bfloat16" else torch.float32
     panels: NDArray[np.float32] = (
         linear.to_panels(torch.from_numpy(weight).to(dtype)).float().numpy()
@@ -106,7 +106,7 @@ def _inputs(
 def _reference(
     form: str, weights: str, inputs: Inputs, activation: str = "gelu"
 ) -> NDArray[np.float64]:
-    """PyTorch, in float64 but for the weights."""
+    """Return the result of PyTorch in float64, with weights of the given type."""
     family = quantized.QUANTIZED_OPERATORS if weights == "int8" else linear.FLOAT_OPERATORS
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     if weights == "bfloat16":
@@ -137,7 +137,7 @@ SIZES = [(0, 16, 16), (1, 16, 16), (7, 48, 48), (9, 768, 32), (65, 1152, 144), (
 def test_sums_of_integers_are_exact(
     tokens: int, inputs: int, outputs: int, isa: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that are integers already, with the largest magnitudes that there are among them."""
+    """Rows of integers, with the largest possible magnitudes among them."""
     monkeypatch.setenv("MBERT_ISA", isa)
     x, weight = _integers(tokens, inputs), _integers(outputs, inputs, 1)
     x[:, 0] = 127  # the scale is 1
@@ -162,7 +162,7 @@ def test_sums_of_integers_are_exact(
 def test_every_product_is_counted_once(
     tokens: int, inputs: int, outputs: int, weights: str, isa: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Small integers, whose sums are exact in float32 too."""
+    """Small integers, whose sums are exact in float32."""
     monkeypatch.setenv("MBERT_ISA", isa)
     x, weight = _integers(tokens, inputs) // 8, _integers(outputs, inputs, 1) // 8
     bias = np.arange(outputs, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A windowed layer costs linear time: counted in instructions, which no other load changes."""
+"""A windowed layer takes linear time, counted in instructions: other load has no effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from support.isas import FLOAT_ISAS
 from support.native import cmake_build
 
-# Eight times the tokens; the slack is for the two ends of a sequence, whose windows are cut.
+# For eight times the tokens. The windows at the two ends of a sequence are shorter.
 LARGEST_RATIO = 8.4
 
 
@@ -28,10 +28,10 @@ def test_windowed_attention_is_linear_in_tokens() -> None:
 
 
 def _instructions(program: Path, tokens: int) -> int:
-    # Of the attention alone: the program around it starts and fills its arrays.
+    # Count the attention only, not the start of the program.
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     command += ["--toggle-collect=mbert::cpu::run*", str(program), str(tokens)]
-    # valgrind knows AVX2, not AVX-512.
+    # valgrind supports AVX2, not AVX-512.
     environment = {**os.environ, "MBERT_ISA": "avx2"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found = re.search(r"Collected : (\d+)", done.stderr)

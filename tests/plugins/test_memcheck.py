@@ -1,4 +1,4 @@
-"""The CPU kernels under valgrind: no read of what is undefined, none beyond a buffer, no leak."""
+"""The CPU kernels under valgrind: no undefined or out-of-bounds read, no leak."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.isas import ISAS
 from support.native import cmake_build
 
-# Those that valgrind knows, and AMX's kernels on tiles in plain C++.
+# Those that valgrind supports, and the AMX kernels on emulated tiles.
 EMULATED = [*(isa for isa in ISAS if isa in ("scalar", "avx2", "neon")), "amx_emulated"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.native import ROOT, cmake_build
 
 
-@pytest.mark.timeout(1800)  # a build, and every access checked
+@pytest.mark.timeout(1800)  # a build, and checked accesses
 def test_operators_are_clean() -> None:
     """The operators' own tests, bad inputs included, pass with every access checked."""
     build = cmake_build(
@@ -31,7 +31,7 @@ def test_operators_are_clean() -> None:
     environment = {
         **os.environ,
         "LD_PRELOAD": ":".join(runtimes),
-        # The interpreter and torch leak by design; the first finding ends the process.
+        # The interpreter and torch leak by design; the first error ends the process.
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "MBERT_ONNXRUNTIME_LIBRARY": str(library),

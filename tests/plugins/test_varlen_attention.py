@@ -1,4 +1,4 @@
-"""The CPU kernel: the shared cases in every type and instruction set, bit-identity, bad inputs."""
+"""The CPU attention kernels: shared cases, types, instruction sets, bit identity, bad inputs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_reduced_precision_errs_at_most_twice_pytorch(
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_pytorch_reference_in_float64_is_exact(case: Case) -> None:
-    """The yardstick is itself right: in float64 it is the oracle."""
+    """In float64 the PyTorch reference equals the oracle."""
     inputs = case.inputs()
     exact = reference(case, inputs)
     assert np.allclose(pytorch(case, inputs, torch.float64), exact, rtol=0, atol=1e-12)
@@ -80,7 +80,7 @@ def test_bits_do_not_depend_on_the_batch(
     window: int,
     threads: int,
 ) -> None:
-    """A sequence alone and in any batch, at any offset, on any number of threads: the same bits."""
+    """A sequence has the same bits alone, in any batch, at any offset, with any threads."""
     batch = Case((*before, length, *after), slack=slack, head_dim=32, window=window)
     inputs = batch.inputs(seed=length)
     begin = sum(before)
@@ -104,7 +104,7 @@ def test_unknown_isa_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_not_finite_inputs_do_no_harm() -> None:
-    """A NaN stays in its own sequence."""
+    """A NaN stays in its sequence."""
     case = Case((70, 80), window=64)
     inputs = case.inputs()
     inputs["qkv"][:70] = np.nan
@@ -145,7 +145,7 @@ def test_bad_inputs_are_refused(name: str) -> None:
     loaded = session(attention_model(2, 1.0, 64))
     with pytest.raises(Exception, match=found):
         loaded.run(None, inputs)
-    # The library is as good as before.
+    # The session still works.
     assert np.isfinite(run(loaded, _bad())).all()
 
 

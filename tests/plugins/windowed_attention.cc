@@ -1,5 +1,5 @@
-// Runs one windowed attention of the given number of tokens: what test_linear_time.py counts the
-// instructions of.
+// Runs one windowed attention of the given number of tokens; test_linear_time.py counts its
+// instructions.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-"""Kernels of plugins/cuda on the emulated machine, in this process."""
+"""Kernels of plugins/cuda on the emulated GPU, in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES = ("float32", "float16", "bfloat16")  # as the enumerators of ElementType
 
 
 class EmulationError(Exception):
-    """What the emulated machine found wrong with a kernel."""
+    """An error that the emulated GPU found in a kernel."""
 
 
 def build(target: str) -> Path:

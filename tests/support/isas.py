@@ -27,9 +27,9 @@ def _listed() -> tuple[Isa, ...]:
     )
 
 
-# Of every architecture; amx_emulated, which only test builds have, is among them.
+# All entries, for any architecture, with amx_emulated, which only test builds have.
 LISTED = _listed()
-# What the operator library under test supports on this processor.
+# Those that the operator library under test supports on this processor.
 ISAS = supported_isas()
-# Those with attention kernels of their own: the others extend the linear layers only.
+# Those with attention kernels; the others extend linear layers only.
 FLOAT_ISAS = tuple(isa.name for isa in LISTED if isa.name in ISAS and isa.attention == isa.name)

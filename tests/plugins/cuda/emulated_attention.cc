@@ -14,7 +14,7 @@ void run(const AttentionCall& call, const VarlenAttentionParams& params) {
 }  // namespace
 }  // namespace mbert::cuda
 
-// Error[error_size] becomes the message of what went wrong, or an empty text.
+// Writes the error message, or an empty string, into error[error_size].
 extern "C" __attribute__((visibility("default"))) void mbert_emulated_attention(
     const mbert::cuda::AttentionCall* call, char* error, std::int64_t error_size) {
   using namespace mbert::cuda;

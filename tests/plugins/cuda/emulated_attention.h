@@ -1,4 +1,4 @@
-// The packed attention on the emulated machine, called from Python.
+// The packed attention on the emulated GPU, called from Python.
 #ifndef MBERT_TESTS_PLUGINS_CUDA_EMULATED_ATTENTION_H_
 #define MBERT_TESTS_PLUGINS_CUDA_EMULATED_ATTENTION_H_
 
@@ -16,14 +16,14 @@
 
 namespace mbert::cuda {
 
-// Python has the same structure: see tests/support/emulated.py. The arrays are those of
+// tests/support/emulated.py declares the same structure. The arrays are those of
 // VarlenAttentionParams.
 struct AttentionCall {
   const void* qkv;
   const std::int32_t* cu_seqlens;
   const float* rope;
   void* context;
-  const std::int32_t* blocks;  // [block_count]: the numbers along x of those to run; none: all
+  const std::int32_t* blocks;  // [block_count]: block_x of the blocks to run; empty: all
   std::int64_t tokens;
   std::int64_t sequences;
   std::int64_t max_position;
@@ -36,7 +36,7 @@ struct AttentionCall {
   std::int32_t element_type;
   std::int32_t rotation;
   std::int32_t capability;
-  // Whether every row has to be written, and once: not when the offsets contradict themselves.
+  // Whether each row must be written exactly once; false for invalid offsets.
   std::int32_t exact;
 };
 
@@ -75,8 +75,8 @@ inline GlobalMemory memory_of(const VarlenAttentionParams& params, bool exact) {
   return memory;
 }
 
-// What schedule() launches, on the emulated machine. All keys are rotated, whatever blocks of the
-// attention are to be run.
+// Runs the launches of schedule() on the emulated GPU. All keys are rotated, even if only some
+// blocks of the attention are run.
 class EmulatedAttention {
  public:
   EmulatedAttention(const AttentionCall& call, GlobalMemory& memory)
@@ -114,11 +114,11 @@ void emulate_attention(const AttentionCall& call, const VarlenAttentionParams& p
   if (call.exact && call.block_count == 0) memory.check_written("context");
 }
 
-// Calls run(call, params) when the parameters are what a launch would take.
+// Calls run(call, params) if a launch would accept the parameters; throws otherwise.
 template <class Run>
 void validated(const AttentionCall& call, const Run& run) {
   VarlenAttentionParams params = params_of(call);
-  // Not a number, of any type.
+  // Filled with NaN of any type.
   std::vector<Words4> workspace(workspace_bytes(params) / sizeof(Words4), {{~0u, ~0u, ~0u, ~0u}});
   params.workspace = workspace.data();
   std::string problem = validate(params);

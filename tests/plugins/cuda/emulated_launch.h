@@ -1,4 +1,4 @@
-// The shape of a launch on a GPU, for the emulated machine.
+// Converts the shape of a launch for the emulated GPU.
 #ifndef MBERT_TESTS_PLUGINS_CUDA_EMULATED_LAUNCH_H_
 #define MBERT_TESTS_PLUGINS_CUDA_EMULATED_LAUNCH_H_
 

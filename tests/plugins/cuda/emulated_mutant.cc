@@ -1,4 +1,4 @@
-// The specialisation that test_mutants.py breaks on purpose.
+// The specialisation that test_mutants.py compiles with deliberate mistakes.
 #include "emulated_attention.h"
 
 extern "C" __attribute__((visibility("default"))) void mbert_emulated_attention(

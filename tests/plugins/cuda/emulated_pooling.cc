@@ -1,4 +1,4 @@
-// The packed pooling on the emulated machine, called from Python.
+// The packed pooling on the emulated GPU, called from Python.
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -11,7 +11,7 @@
 namespace mbert::cuda {
 namespace {
 
-// What schedule() launches, on the emulated machine.
+// Runs the launch of schedule() on the emulated GPU.
 struct EmulatedPooling {
   GlobalMemory& memory;
   std::uint64_t seed;
@@ -43,8 +43,9 @@ void run(const VarlenPoolingParams& params, std::uint64_t seed) {
 }  // namespace
 }  // namespace mbert::cuda
 
-// The arrays are those of VarlenPoolingParams; element_type and mode are its enumerators.
-// Error[error_size] becomes the message of what went wrong, or an empty text.
+// The arrays are those of VarlenPoolingParams; element_type and mode are the values of
+// their enumerations.
+// Writes the error message, or an empty string, into error[error_size].
 extern "C" __attribute__((visibility("default"))) void mbert_emulated_pooling(
     std::int32_t element_type, std::int32_t mode, std::uint64_t seed, const void* hidden,
     std::int64_t tokens, std::int64_t columns, const std::int32_t* cu_seqlens,

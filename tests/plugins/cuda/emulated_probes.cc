@@ -1,4 +1,4 @@
-// The probes of primitives.h and the violations on the emulated machine, called from Python.
+// The probes of primitives.h and the violations on the emulated GPU, called from Python.
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -65,7 +65,7 @@ void run_probe(std::tuple<Probe...>, const std::string& name, int capability, st
 }  // namespace
 }  // namespace mbert::cuda
 
-// Error[error_size] becomes the message of what went wrong, or an empty text.
+// Writes the error message, or an empty string, into error[error_size].
 extern "C" __attribute__((visibility("default"))) void mbert_emulated_probe(
     const char* name, std::int32_t capability, std::uint64_t seed, const std::uint32_t* in,
     std::int64_t in_words, std::uint32_t* out, std::int64_t out_words, char* error,
@@ -79,7 +79,7 @@ extern "C" __attribute__((visibility("default"))) void mbert_emulated_violation(
     const char* name, std::uint64_t seed, char* error, std::int64_t error_size) {
   using namespace mbert::cuda;
   guarded(error, error_size, [&] {
-    // Apart, so that what lies behind one is not the other.
+    // With a gap, so that the memory after one is not the other.
     constexpr int kCount = Violation::kThreads;
     alignas(16) std::uint32_t words[4 * kCount] = {};
     const std::uint32_t* in = words;

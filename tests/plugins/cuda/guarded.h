@@ -1,4 +1,4 @@
-// The C functions of the emulated libraries report what went wrong as a text.
+// Error reports of the C functions in the emulated libraries.
 #ifndef MBERT_TESTS_PLUGINS_CUDA_GUARDED_H_
 #define MBERT_TESTS_PLUGINS_CUDA_GUARDED_H_
 
@@ -8,7 +8,7 @@
 
 namespace mbert::cuda {
 
-// Calls run(), and puts the message of an exception into error[size]; else an empty text.
+// Calls run(), and writes the message of an exception, or an empty string, into error[size].
 template <class Run>
 void guarded(char* error, std::int64_t size, Run run) {
   error[0] = '\0';

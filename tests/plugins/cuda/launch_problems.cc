@@ -1,5 +1,5 @@
-// Prints what launch_problem() says of each error, in a line, on a GPU of the compute capability
-// that the command line gives as 10 * major + minor.
+// Prints the message of launch_problem() for each error, one per line, for a GPU of the compute
+// capability on the command line (10 * major + minor).
 #include <cstdio>
 #include <cstdlib>
 
@@ -11,7 +11,7 @@ int compute_capability = 0;
 
 }  // namespace
 
-// That GPU, in the place of the CUDA runtime.
+// A stand-in for the CUDA runtime, with that GPU.
 extern "C" cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;

@@ -1,8 +1,8 @@
-// Probes: kernels of a few lines that show what one primitive of the machine does. Templates over
-// the machine like the real kernels, so that the emulated machine and a GPU run the very same ones.
+// Probes: small kernels that show what one primitive does. They are templates over the machine,
+// like the real kernels: the emulated GPU and a real GPU run the same source.
 //
-// A thread reads kIn words of 4 bytes, those of its row of `in` [threads, kIn], and writes kOut to
-// its row of `out`. test_primitives.py knows what must come out, from the PTX manual.
+// A thread reads kIn words of 4 bytes from its row of `in` [threads, kIn], and writes kOut words to
+// its row of `out`. test_primitives.py has the expected output, from the PTX manual.
 #ifndef MBERT_TESTS_PLUGINS_CUDA_PRIMITIVES_H_
 #define MBERT_TESTS_PLUGINS_CUDA_PRIMITIVES_H_
 
@@ -83,7 +83,7 @@ struct ProbeGlobal : Probe<8, 8> {
   }
 };
 
-// in: 6 words; out: those of the thread 33 further on, through shared memory in 16, 4 and 4 bytes.
+// in: 6 words; out: those of thread + 33, through shared memory in 16, 4 and 4 bytes.
 struct ProbeShared : Probe<6, 6, 128, 128 * 24> {
   static constexpr const char* kName = "shared";
 
@@ -123,8 +123,7 @@ struct ProbeShuffleXor : Probe<2, 1> {
   }
 };
 
-// in: offset of the row to point at, then the four words to put at 16 * lane; out: the four
-// registers.
+// in: the offset to pass, then the four words to store at 16 * lane; out: the four registers.
 template <bool kTransposed>
 struct ProbeLdmatrix : Probe<5, 4, kWarpSize, kWarpSize * 16> {
   static constexpr const char* kName = kTransposed ? "ldmatrix_x4_trans" : "ldmatrix_x4";
@@ -148,9 +147,9 @@ struct ProbeLdmatrix : Probe<5, 4, kWarpSize, kWarpSize * 16> {
   }
 };
 
-// Two groups of copies; the first is read while the second may still be under way.
-// in: for each group the slot of 16 bytes to copy to, and whether valid; then the 16 bytes for
-// each. out: the contents of the slot with the thread's number, for each group.
+// Two groups of copies; the first is read while the second may still be in flight.
+// in: for each group the 16-byte slot to copy to, and whether it is valid; then the 16 bytes for
+// each. out: for each group the contents of the slot with the thread's index.
 struct ProbeCpAsync : Probe<12, 8, 64, 2 * 64 * 16, 80> {
   static constexpr const char* kName = "cp_async16";
 
@@ -225,7 +224,7 @@ struct ProbeMmaK8 : ProbeMma<2, 1, 75> {
   }
 };
 
-// in: two floats; out: both in one word, and the two floats that come back out of it.
+// in: two floats; out: both packed in one word, and the two floats unpacked from it.
 template <class T>
 constexpr const char* kConvertName = "convert_float16";
 template <>

@@ -1,4 +1,4 @@
-"""The checks of the emulated machine: kernels that break one rule each are reported, each time."""
+"""The checks of the emulated GPU: each kernel that breaks one rule is reported."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from support.emulated import EmulationError, run_violation
 
-# The kernels of violations.h, and what the message has to say. In a race, the one that comes second
-# is reported.
+# The kernels of violations.h and the expected messages. A race is reported at the second access.
 RACE = r"_shared .*data race: .*(written|read) by thread \d+ in line \d+, with no barrier since"
 VIOLATIONS = {
     "missing barrier before a read": RACE,

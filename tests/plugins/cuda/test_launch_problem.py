@@ -1,4 +1,4 @@
-"""What the libraries say when a kernel cannot be launched."""
+"""The error messages for kernels that cannot be launched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test of the tests: deliberate mistakes in the CUDA attention kernel do not get through."""
+"""A test of the tests: deliberate mistakes in the CUDA attention kernel are found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.onnx_nodes import reduce
 
 
 class Mutant(NamedTuple):
-    """A file of plugins/cuda, a text that occurs in it once, and what takes its place."""
+    """A file of plugins/cuda, a text that occurs once in it, and its replacement."""
 
     file: str
     old: str
@@ -104,8 +104,7 @@ MUTANTS = {
     "context not rescaled": Mutant("online_softmax.h", "context[n][2 * half] *= correction;", ""),
 }
 
-# One sequence before, one after, tiles that are full and that are not; more than one tile of keys.
-# And more than one head.
+# A sequence before and after another, full and partial tiles, several tiles of keys, several heads.
 CASES = (
     *(Case((70, 0, 193), slack=5, num_heads=1, window=window) for window in (-1, 65, 100)),
     Case((70, 9), num_heads=2),
@@ -124,7 +123,7 @@ def check(kernels: ctypes.CDLL) -> None:
         inputs, judgement = judged(case)
         for rotation in ("fused", "workspace"):
             judgement.check(run_attention(case, inputs, rotation=rotation, kernels=kernels))
-        # What is not finite stays in its sequence.
+        # NaN stays in its sequence.
         poisoned = {**inputs, "qkv": inputs["qkv"].copy()}
         poisoned["qkv"][70:] = np.nan
         alone = run_attention(case, poisoned, kernels=kernels)[:70]
@@ -152,7 +151,7 @@ def compile_kernels(folder: Path, emulator: Path, mutant: Mutant | None) -> Path
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | AssertionError]:
-    """Of each mutant the library, or why there is none; under "" that without a mistake."""
+    """The library of each mutant, or its compile error; "" is the kernel without a mistake."""
     build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="mbert_emulated_gpu")
     emulator = build / "plugins" / "emulation" / "libmbert_emulated_gpu.a"
 

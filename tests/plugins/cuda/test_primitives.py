@@ -1,6 +1,6 @@
-"""Every primitive of the emulated machine, against tables written out from the PTX manual.
+"""The primitives of the emulated GPU, against tables from the PTX manual.
 
-They are in tests/support/primitives.py, with the checks: the bench holds a GPU to the same ones.
+The tables and checks are in tests/support/primitives.py; bench/gpu runs them on a GPU.
 """
 
 from __future__ import annotations

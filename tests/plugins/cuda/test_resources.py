@@ -1,4 +1,4 @@
-"""What nvcc made of the CUDA kernels: registers, memory and instructions of everything shipped."""
+"""Registers, memory and instructions of all compiled CUDA kernels."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ARCHITECTURES = (75, 80, 90, 120)
 HEAD_DIMS = (32, 64, 128)
 ROTATIONS = ("fused", "workspace")
 
-# The most shared memory that one block may have, in KiB, on every GPU that runs the code:
+# The maximum shared memory of a block, in KiB, on every GPU that runs the code:
 # "Technical specifications per compute capability" in the CUDA C++ Programming Guide. 8.0 has 163,
 # but 8.6 and 8.9 run its code too.
 SHARED_KIB = {75: 64, 80: 99, 90: 227, 120: 99}
 
-# Kernels that keep something in local memory: (architecture, kernel) -> (bytes, why it may).
+# Kernels that may use local memory: (architecture, kernel) -> (bytes, reason).
 EXCEPTIONS: dict[tuple[int, str], tuple[int, str]] = {}
 
 
@@ -46,7 +46,7 @@ Kernels = dict[tuple[int, str], Kernel]
 
 
 def expected(architecture: int) -> set[str]:
-    """The kernels that a build for that architecture has."""
+    """Return the names of the kernels of a build for that architecture."""
     types = ["float", "Float16"] + ["BFloat16"] * (architecture >= 80)
     return {
         *(f"pooling {t}" for t in ("float", "Float16", "BFloat16")),
@@ -71,7 +71,7 @@ def short_name(mangled: str) -> str:
 
 
 def find_tool(name: str) -> str:
-    """One of the CUDA toolkit's programs, or of the wheel that has it alone."""
+    """Return the path of a program of the CUDA toolkit, or of the wheel that contains it."""
     wheels = Path(sysconfig.get_paths()["purelib"]).glob(f"nvidia/*/bin/{name}")
     path = shutil.which(name) or next((str(path) for path in wheels), None)
     if path is None:
@@ -131,7 +131,7 @@ def kernels(library: Path) -> Kernels:
 
 @pytest.fixture(scope="module")
 def dynamic_bytes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What each attention kernel asks for at launch, by "element head_dim capability"."""
+    """The dynamic shared memory of each attention kernel, by "element head_dim capability"."""
     folder = tmp_path_factory.mktemp("tilings")
     lines = [
         f'print("{t} {d} {c}", VarlenAttentionTiling<{t}, {d}, {c}>::kSharedBytes);'
@@ -159,9 +159,9 @@ def test_every_kernel_is_there(kernels: Kernels) -> None:
 
 
 def test_newer_gpus_find_ptx(library: Path) -> None:
-    """That of the lowest from 8.0 on, which also serves those between the others."""
+    """The PTX is that of the lowest capability from 8.0, for all GPUs without machine code."""
     listed = Counter(re.findall(r"sm_(\w+)\.ptx", cuobjdump(library, "--list-ptx")))
-    # A file for the pooling, and one for each type of the attention.
+    # One for pooling, and one for each type of the attention.
     assert listed == {"80": 4}
 
 
@@ -178,7 +178,7 @@ def test_newer_gpus_find_ptx(library: Path) -> None:
 def test_architectures_in_any_order(
     architectures: str, code: list[str], told: str | None, tmp_path: Path
 ) -> None:
-    """Machine code for each, and PTX of the lowest from 8.0 on: in the compiler's commands."""
+    """The compiler is asked for machine code for each, and PTX for the lowest from 8.0."""
     cmake_configure(
         tmp_path,
         "-DMBERT_BUILD_CUDA=ON",
@@ -220,7 +220,7 @@ def test_shared_memory_fits_the_chip(kernels: Kernels, dynamic_bytes: dict[str, 
 
 
 def test_instructions_are_those_of_the_design(kernels: Kernels) -> None:
-    """Tensor cores in 16 bits and never in float32; asynchronous copies where the chip has them."""
+    """Tensor cores for 16-bit types only; asynchronous copies where the GPU has them."""
     for (architecture, name), kernel in kernels.items():
         is_attention = name.startswith("attention")
         reduced = is_attention and " float " not in name
@@ -233,14 +233,14 @@ def test_instructions_are_those_of_the_design(kernels: Kernels) -> None:
 
 
 def test_warp_wide_instructions_are_unconditional(kernels: Kernels) -> None:
-    """All lanes have to take part in them: none may hang on a predicate of its own."""
+    """All lanes must take part in them: they have no predicate."""
     assert any(kernel.predicated.total() for kernel in kernels.values())
     for key, kernel in kernels.items():
         assert kernel.predicated["HMMA"] == kernel.predicated["LDSM"] == 0, key
 
 
 def test_unrolled_products_have_no_instruction_too_many(kernels: Kernels) -> None:
-    """An mma for each 16 x 8 x 16 of both products, once: the masked tiles share the code."""
+    """One mma for each 16 x 8 x 16 of both products: masked tiles share the code."""
     for (architecture, name), kernel in kernels.items():
         if not name.startswith("attention") or " float " in name:
             continue

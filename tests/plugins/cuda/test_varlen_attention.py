@@ -1,4 +1,4 @@
-"""The CUDA attention kernel on the emulated machine: the shared cases, and whatever offsets."""
+"""The CUDA attention kernel on the emulated GPU: the shared cases, and invalid offsets."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ QUERIES = 64  # of a block
 
 
 def rounded(inputs: dict[str, NDArray[Any]], dtype: str) -> dict[str, NDArray[Any]]:
-    """The inputs, with values that the type holds exactly."""
+    """Return the inputs, rounded to values of the type."""
     return {**inputs, "qkv": reduce(inputs["qkv"], dtype).astype(np.float32)}
 
 
 @cache
 def judged(case: Case, dtype: str) -> tuple[dict[str, NDArray[Any]], Judgement]:
-    """Inputs of the type, and what must come out."""
+    """Return inputs of the type, and the expected output."""
     inputs = rounded(case.inputs(), dtype)
     return inputs, judge(case, inputs, dtype)
 
@@ -53,7 +53,7 @@ def bits(output: NDArray[np.float32]) -> NDArray[np.uint32]:
 @pytest.mark.parametrize("window", [-1, 64])
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.id)
 def test_bits_do_not_depend_on_batch_or_order(variant: Variant, window: int) -> None:
-    """A sequence alone and in any batch, at any offset, in any order of threads: the same bits."""
+    """A sequence has the same bits alone, in any batch, at any offset, in any thread order."""
     length = 150
     case = Case((length,), num_heads=1, window=window)
     inputs = case.inputs()
@@ -82,7 +82,7 @@ def test_not_finite_inputs_stay_in_their_sequence(variant: Variant, window: int)
     assert np.array_equal(output[150:], expected[150:])
 
 
-# What a caller could hand over by mistake, for 100 tokens and 64 positions.
+# Invalid offsets of a caller, for 100 tokens and 64 positions.
 HOSTILE_OFFSETS = {
     "decreasing": [0, 70, 30, 100],
     "not from 0": [20, 50, 100],
@@ -105,13 +105,13 @@ def test_hostile_offsets_touch_nothing_out_of_bounds(
     inputs = case.inputs()
     inputs["cu_seqlens"] = np.array(HOSTILE_OFFSETS[name], np.int32)
     output = run_attention(case, inputs, variant, rotation=rotation, exact=False)
-    # Whatever rows were mixed: an average of values.
+    # Any mixture of rows is still an average of values.
     values = np.abs(inputs["qkv"][:, 64:]).max() * 1.01
     assert np.nanmax(np.abs(output), initial=0) <= values
 
 
-# Of 8,192 tokens: the first blocks, one in the middle, those around the boundary of the sequences,
-# and the last.
+# Of 8,192 tokens, these blocks: the first ones, one in the middle, those at the boundary of the
+# sequences, and the last.
 @pytest.mark.parametrize("window", [-1, 64, 100])
 @pytest.mark.parametrize("variant", VARIANTS[:3], ids=lambda variant: variant.id)
 def test_long_sequences(variant: Variant, window: int) -> None:

@@ -1,4 +1,4 @@
-"""The CUDA pooling kernel on the emulated machine."""
+"""The CUDA pooling kernel on the emulated GPU."""
 
 from __future__ import annotations
 

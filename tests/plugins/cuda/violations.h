@@ -1,5 +1,5 @@
-// Kernels that each break one rule of the machine, which the emulated one has to report. 64
-// threads, 1,024 bytes of shared memory, `in` and `out` of a word for each thread.
+// Kernels that each break one rule, which the emulated GPU must report. They have 64 threads, 1,024
+// bytes of shared memory, and `in` and `out` of one word per thread.
 #ifndef MBERT_TESTS_PLUGINS_CUDA_VIOLATIONS_H_
 #define MBERT_TESTS_PLUGINS_CUDA_VIOLATIONS_H_
 
@@ -18,7 +18,7 @@ struct Violation {
   Emulated& machine;
   const std::uint32_t* in;
   std::uint32_t* out;
-  // Of the thread, and of one in the other warp.
+  // The thread's slot, and the slot of a thread in the other warp.
   std::uint32_t own = static_cast<std::uint32_t>(machine.thread());
   std::uint32_t other = (own + 32) % kThreads;
 

@@ -1,4 +1,4 @@
-// Prints the operators that a library registers with ONNX Runtime, one a line: its name, execution
+// Prints the operators that a library registers with ONNX Runtime, one per line: name, execution
 // provider, input types and input memory types.
 #include <dlfcn.h>
 
@@ -12,7 +12,7 @@ namespace {
 
 OrtApi api;
 
-// The library needs no more than this of ONNX Runtime to register its operators.
+// The part of the API that the library needs to register its operators.
 void make_api() {
   api.CreateCustomOpDomain = [](const char* name,
                                 OrtCustomOpDomain** domain) noexcept -> OrtStatus* {

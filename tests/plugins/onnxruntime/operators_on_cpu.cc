@@ -1,5 +1,5 @@
-// The CUDA operators under the name of the execution provider that every ONNX Runtime has. Their
-// kernels are not to be launched: the inputs are in the host's memory.
+// The CUDA operators, registered for the CPU execution provider. Their kernels must not be
+// launched: the inputs are in host memory.
 #include "operators.h"
 
 namespace mbert::ort {

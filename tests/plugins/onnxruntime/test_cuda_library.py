@@ -1,4 +1,4 @@
-"""ONNX Runtime's library with the CUDA operators, in an ONNX Runtime that has no CUDA."""
+"""The library with the CUDA operators, in an ONNX Runtime without CUDA."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.toolchain import needs_nvcc
 
 CASE = Case((5, 7), num_heads=2, head_dim=32)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# ONNX Runtime's numbers of element types.
+# ONNX Runtime's codes of element types.
 CODES = {"float32": 1, "uint8": 2, "int32": 6, "float16": 10, "bfloat16": 16}
 
 
@@ -44,7 +44,7 @@ def _operators(library: Path) -> list[str]:
 
 
 def _expected(provider: str) -> list[str]:
-    """The table's operators, all inputs in the provider's own memory (0), the offsets too."""
+    """Return the table's operators; all inputs are in the provider's memory (0)."""
     lines = []
     for operator in OPERATORS.values():
         ((variable, types),) = operator.types.items()
@@ -70,7 +70,7 @@ def test_operators_of_the_library_with_cuda() -> None:
 
 @needs_nvcc
 def test_without_cuda_the_cpu_computes() -> None:
-    """An execution provider that isn't there is no error: its operators are never asked for."""
+    """A missing execution provider is no error: its operators are not used."""
     assert CUDA not in ort.get_available_providers()
     inputs = CASE.inputs()
     model = attention_model(CASE.num_heads, CASE.scale, CASE.window)
@@ -81,18 +81,18 @@ def test_without_cuda_the_cpu_computes() -> None:
 
 @needs_nvcc
 def test_a_session_takes_one_of_the_libraries() -> None:
-    """Which is why the one with CUDA brings the CPU's operators, too."""
+    """This is why the library with CUDA also has the CPU operators."""
     with pytest.raises(Exception, match="Domain already set in registry"):
         _session(pooling_model(1), onnxruntime_library(), onnxruntime_cuda_library())
 
 
-# ---- The CUDA operators themselves, called with the host's memory
+# ---- the CUDA operators, called with host memory
 
 
 @pytest.fixture(scope="module")
 def on_cpu() -> Path:
     name = "mbert_onnxruntime_cuda_on_cpu"
-    # No kernel of it will run: one architecture is enough.
+    # Its kernels do not run: one architecture is enough.
     build = cmake_build(
         "tests-cuda",
         "-DMBERT_BUILD_TESTS=ON",
@@ -104,7 +104,7 @@ def on_cpu() -> Path:
 
 @pytest.fixture
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is one, it must not see the host's addresses."""
+    """Hide the GPU, if there is one: it must not get host addresses."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -124,7 +124,7 @@ POOLING = {
 @pytest.mark.parametrize(
     ("operator", "inputs"),
     [
-        # Has taken scratch memory of the session by then, and gives it back.
+        # It has allocated scratch memory by then, and must free it.
         pytest.param(partial(attention_model, 2, 1.0, -1), CASE.inputs(), marks=has_scratch_memory),
         (partial(attention_model, 2, 1.0, 64), CASE.inputs()),
         (partial(pooling_model, 1), POOLING),

@@ -1,4 +1,4 @@
-// VarlenAttention.
+// Cases of VarlenAttention.
 #include <limits>
 
 #include "harness.h"
@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int32_t kHeads = 3;
 constexpr std::int32_t kWindow = 64;
-// Not a float that a decimal of few digits gives back.
+// A float that needs all its decimal digits.
 constexpr float kScale = 0.1767766952966369f;
 
 const Fields kFields = {field("num_heads", kHeads), field("scale", kScale),
@@ -35,7 +35,7 @@ void bad_attributes_are_refused() {
   refused(2, field("window", window), "window is -2");
   for (const float scale :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-        // By log2(e) it overflows.
+        // Times log2(e) it overflows.
         -3e38f}) {
     refused(1, field("scale", scale), "scale is");
   }
@@ -120,7 +120,7 @@ Plugin global_plugin() {
   return Plugin(create("VarlenAttention", {kFields[0], kFields[1], field("window", whole)}));
 }
 
-// What the kernel's own check says of an address tells what it was handed.
+// The kernel's own checks report which addresses it received.
 void pointers_reach_the_kernel() {
   alignas(16) static float memory[64];
   const auto enqueue = [](const Plugin& plugin, const char* name, float* address) {
@@ -139,7 +139,7 @@ void pointers_reach_the_kernel() {
     expect_error(name + std::string(" is a null pointer"),
                  [&] { enqueue(windowed, name, nullptr); });
   }
-  // Within a window keys are rotated as they are loaded, and the workspace may be anything.
+  // With a window, keys are rotated when they are loaded, and the workspace is not used.
   float* const misaligned = memory + 1;
   for (float* const workspace : {static_cast<float*>(nullptr), misaligned}) {
     expect_error("the CUDA kernel could not be launched",
@@ -154,7 +154,7 @@ void pointers_reach_the_kernel() {
   }
 }
 
-// The one that takes a workspace; the shared cases have the one that takes none.
+// With a workspace; the shared cases test the attention without one.
 void global_attention_reserves_the_rotated_keys() {
   std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic;
   for (const auto& each : inputs()) dynamic.push_back(doubles::up_to(each));

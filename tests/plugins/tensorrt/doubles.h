@@ -1,4 +1,4 @@
-// Stand-ins for what TensorRT hands a plugin: dimension expressions, a logger, tensor descriptions.
+// Test doubles of the objects that TensorRT passes to a plugin.
 #ifndef MBERT_TESTS_PLUGINS_TENSORRT_DOUBLES_H_
 #define MBERT_TESTS_PLUGINS_TENSORRT_DOUBLES_H_
 
@@ -33,7 +33,7 @@ class Dimension final : public nvinfer1::IDimensionExpr, private nvinfer1::apiv:
   std::optional<std::int64_t> value_;
 };
 
-// Folds constants and writes the rest down. Knows the operations that the plugins may need.
+// Folds constants and records other expressions. It supports the operations that the plugins need.
 class ExprBuilder final : public nvinfer1::IExprBuilder, private nvinfer1::apiv::VExprBuilder {
  public:
   ExprBuilder() { mImpl = this; }
@@ -76,7 +76,7 @@ inline std::string text_of(const nvinfer1::DimsExprs& shape) {
 
 class Logger final : public nvinfer1::ILogger, public nvinfer1::ILoggerFinder {
  public:
-  // What findLogger() does besides finding this logger.
+  // The behaviour of findLogger().
   enum class Finds { kThis, kNothing, kThrows } finds = Finds::kThis;
 
   std::vector<std::string> errors;
@@ -103,7 +103,7 @@ inline nvinfer1::PluginTensorDesc tensor(
   return {sizes, type, format, 1.0f};
 }
 
-// Of which an engine's profile allows all sizes up to those.
+// The description of an input whose sizes may be up to these.
 inline nvinfer1::DynamicPluginTensorDesc up_to(const nvinfer1::PluginTensorDesc& largest) {
   nvinfer1::DynamicPluginTensorDesc result{largest, largest.dims, largest.dims, largest.dims};
   result.desc.dims.d[0] = -1;

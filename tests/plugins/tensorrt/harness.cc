@@ -1,5 +1,5 @@
-// Drives every method of the TensorRT plugins in the library that is named on the command line, as
-// TensorRT would, and prints for each case "ok NAME" or "FAILED NAME: WHY".
+// Calls every method of the TensorRT plugins in the library on the command line, as TensorRT does.
+// Prints "ok NAME" or "FAILED NAME: REASON" for each case.
 #include "harness.h"
 
 #include <dlfcn.h>

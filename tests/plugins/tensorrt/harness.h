@@ -1,4 +1,4 @@
-// A small test frame, and the plugin library as TensorRT sees it.
+// A small test harness, and the plugin library as TensorRT sees it.
 #ifndef MBERT_TESTS_PLUGINS_TENSORRT_HARNESS_H_
 #define MBERT_TESTS_PLUGINS_TENSORRT_HARNESS_H_
 
@@ -17,7 +17,7 @@ namespace harness {
 
 using nvinfer1::DataType;
 
-// Ends the case with that explanation.
+// Fails the case with that explanation.
 [[noreturn]] void fail(const std::string& why);
 
 inline void expect(bool holds, const std::string& what) {
@@ -40,13 +40,13 @@ void expect_equal(const Found& found, const Expected& expected, const std::strin
   if (!(found == expected)) fail(of + " is " + show(found) + "; expected " + show(expected));
 }
 
-// The library under test, and the logger that it was given.
+// The library under test, and the logger that it got.
 nvinfer1::IPluginCreatorV3One& creator(const std::string& name);
 std::int32_t creator_count();
 doubles::Logger& logger();
 void set_logger_finder(nvinfer1::ILoggerFinder* finder);
 
-// Runs fn, which has to log one error that holds `text`.
+// Runs fn, which must log one error that contains `text`.
 void expect_error(const std::string& text, const std::function<void()>& fn);
 
 // A plugin with its capabilities.
@@ -75,7 +75,7 @@ struct Plugin {
 
 using Fields = std::vector<nvinfer1::PluginField>;
 
-// nullptr where the library refuses.
+// Returns nullptr if the library refuses.
 nvinfer1::IPluginV3* create(const std::string& name, const Fields& fields,
                             nvinfer1::TensorRTPhase phase = nvinfer1::TensorRTPhase::kBUILD);
 
@@ -88,14 +88,14 @@ nvinfer1::PluginField field(const char* name, const Value& value) {
   return {name, &value, kType, 1};
 }
 
-// An operator as the cases that both have in common need it.
+// The description of an operator for the shared cases.
 struct Subject {
   std::string name;
   std::vector<std::string> attributes;
-  Fields fields;                                   // of a good plugin
-  std::string metadata;                            // that belongs to them
-  std::vector<nvinfer1::PluginTensorDesc> inputs;  // good ones, of float16
-  std::size_t workspace;                           // bytes for them
+  Fields fields;                                   // of a valid plugin
+  std::string metadata;                            // of these fields
+  std::vector<nvinfer1::PluginTensorDesc> inputs;  // valid ones, in float16
+  std::size_t workspace;                           // bytes for these inputs
 };
 
 struct Case {

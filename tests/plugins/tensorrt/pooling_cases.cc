@@ -1,4 +1,4 @@
-// VarlenPooling.
+// Cases of VarlenPooling.
 #include "harness.h"
 
 namespace harness {

@@ -1,4 +1,4 @@
-// What holds for every plugin.
+// The cases of every plugin.
 #include <algorithm>
 #include <cstring>
 
@@ -154,7 +154,7 @@ void output_has_the_type_of_the_first_input(const Subject& subject) {
   expect_error("outputs; it needs", [&] { expect(ask(count, 2) != 0, "a failure"); });
 }
 
-// Every type and format at every position: those of the table are accepted, and no others.
+// Tries every type and format at every position: only those of the table are accepted.
 void formats_are_those_of_the_table(const Subject& subject) {
   const Plugin plugin(create(subject.name, subject.fields));
   const std::int32_t inputs = count_of(subject.inputs);
@@ -209,11 +209,11 @@ void configuration_and_workspace(const Subject& subject) {
   });
 }
 
-// TensorRT could time them on sequences of its own making alone, of which there are none.
+// TensorRT would time tactics on invented offsets, that is, on no work: see plugin.h.
 void there_are_no_tactics(const Subject& subject) {
   const Plugin plugin(create(subject.name, subject.fields));
   expect_equal(plugin.build().getNbTactics(), 0, "the number of tactics");
-  // What TensorRT calls then: the default one.
+  // Without tactics, TensorRT sets the default one.
   expect_equal(plugin.runtime().setTactic(0), 0, "setTactic()");
 }
 
@@ -264,8 +264,7 @@ void inputs_of_other_ranks_are_refused(const Subject& subject) {
   });
 }
 
-// The harness runs where no GPU is to be seen (CUDA_VISIBLE_DEVICES): a launch is an error like any
-// other.
+// The harness runs without a visible GPU (CUDA_VISIBLE_DEVICES): a launch fails.
 void enqueue_reports_a_failed_launch(const Subject& subject) {
   const Plugin plugin(create(subject.name, subject.fields));
   alignas(256) static float memory[64];
@@ -285,7 +284,7 @@ void enqueue_reports_a_failed_launch(const Subject& subject) {
   });
 }
 
-// The messages go to standard error: what counts is that the answer is the same.
+// The messages go to standard error; the results are the same.
 void a_logger_may_be_absent(const Subject& subject) {
   using Finds = doubles::Logger::Finds;
   const Fields none;

@@ -1,4 +1,4 @@
-"""The TensorRT plugins: every method, driven as TensorRT does, and a real plugin registry."""
+"""The TensorRT plugins: every method, called as TensorRT does, and a real plugin registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = needs_nvcc
 
 
 def test_every_method() -> None:
-    """The harness's cases; each prints a line."""
+    """Run the cases of the harness; each prints a line."""
     build = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target="tensorrt_plugins")
     done = subprocess.run(
         [build / "tests" / "plugins" / "tensorrt" / "tensorrt_plugins", tensorrt_library()],
@@ -38,7 +38,7 @@ def test_every_method() -> None:
         assert sum(f"ok {operator}: " in line for line in lines) >= 14
 
 
-# ---- NVIDIA's own registry
+# ---- NVIDIA's plugin registry
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def registry(trt: Any) -> Iterator[Any]:
 
 
 def _fields(trt: Any, node: onnx.NodeProto) -> tuple[Any, list[Any]]:
-    """The attributes as TensorRT's ONNX parser passes them, and the arrays that they point to."""
+    """Return the attributes as TensorRT's ONNX parser passes them, and the arrays they point to."""
     kinds = {
         onnx.AttributeProto.INT: (np.int32, trt.PluginFieldType.INT32),
         onnx.AttributeProto.FLOAT: (np.float32, trt.PluginFieldType.FLOAT32),
@@ -91,7 +91,7 @@ def test_registry_finds_both_creators(registry: Any) -> None:
 
 
 def test_plugins_from_an_exported_model(trt: Any, registry: Any, tiny_embed_bundle: Path) -> None:
-    """Every attention of the model, and what the plugin says of itself."""
+    """The plugin of each attention node describes itself correctly."""
     model = onnx.load(tiny_embed_bundle / "model.onnx", load_external_data=False)
     nodes = _nodes(model, "VarlenAttention")
     assert len({str(node.attribute) for node in nodes}) == 2  # global layers and windowed ones
@@ -114,7 +114,7 @@ def test_plugins_from_an_exported_model(trt: Any, registry: Any, tiny_embed_bund
 @pytest.mark.parametrize("mode", POOLING_MODES.values())
 def test_pooling_from_a_node(trt: Any, registry: Any, mode: int) -> None:
     (node,) = _nodes(pooling_model(mode), "VarlenPooling")
-    plugin = _create(trt, registry, node)  # whose capability does not keep it alive
+    plugin = _create(trt, registry, node)  # its capability does not keep it alive
     build = plugin.get_capability_interface(trt.PluginCapabilityType.BUILD)
     assert build.metadata_string == f"mode={mode}"
 
@@ -122,7 +122,7 @@ def test_pooling_from_a_node(trt: Any, registry: Any, mode: int) -> None:
 def test_bad_attributes_are_refused(
     trt: Any, registry: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside of an engine TensorRT has no logger for a plugin: it says so on standard error."""
+    """Outside of an engine TensorRT has no logger: errors go to standard error."""
     (node,) = _nodes(attention_model(0, 0.125, 64), "VarlenAttention")
     assert _create(trt, registry, node) is None
     expected = "mbert: VarlenAttention: layer 'layer': num_heads is 0; it has to be"
