@@ -102,7 +102,8 @@ def runtime_results(bundle: Path, task: str, sequences: list[Any], kernels: bool
             several = isinstance(results[0], dict)
             return [side_by_side([*one.values()]) for one in results] if several else results
         offsets = np.cumsum([0, *map(len, sequences)])
-        output = model.run_packed(np.concatenate(sequences), offsets, np.arange(offsets[-1]))
+        rows = np.arange(offsets[-1])
+        output = model.run_packed(np.concatenate(sequences), offsets, mask_positions=rows)
         return np.split(output, offsets[1:-1])
 
 
