@@ -1,4 +1,4 @@
-"""Read how a multi-vector checkpoint (ColBERT) makes tokens of queries and documents.
+"""Read how a ColBERT checkpoint makes tokens of queries and documents.
 
 The settings are those of sentence-transformers' MultiVectorEncoder: lengths, prefixes and query
 expansion belong to its Transformer, the skip list to its MultiVectorMask.
@@ -75,7 +75,7 @@ def multi_vector_settings(
     mask: int | None,
     limits: Limits,
 ) -> MultiVectorSettings | None:
-    """Read the multi-vector settings, with tokens as ids of the tokenizer.
+    """Read the settings, with tokens as ids of the tokenizer.
 
     Args:
         folder: of the checkpoint.
