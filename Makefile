@@ -93,7 +93,7 @@ test: install pylate oldest  ## run the tests against the installed wheel
 
 .PHONY: bench
 bench: install  ## measure base-size random weights against PyTorch, ONNX Runtime and OpenVINO
-	$(BIN)/mbert-bench --random base --against pytorch,onnxruntime,openvino
+	$(BIN)/mbert-bench run --random base --against pytorch,onnxruntime,openvino
 
 .PHONY: lint
 lint: install  ## ruff, mypy and clang-format

@@ -21,8 +21,8 @@ from .programs import CHECKPOINT
 _PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
 
-def make_padded_onnx(checkpoint: str, task: str, folder: Path) -> None:
-    """Export transformers' model for ``task`` to ``folder``/model.onnx, float32.
+def make_padded_onnx(checkpoint: str, architecture: str | None, folder: Path) -> None:
+    """Export transformers' class ``architecture`` to ``folder``/model.onnx, float32.
 
     Inputs ``input_ids`` and ``attention_mask``, int64 [batch, length], both dynamic; one output,
     see :meth:`mbert.bench.programs.padded.Padded.compute`.
@@ -35,7 +35,7 @@ def make_padded_onnx(checkpoint: str, task: str, folder: Path) -> None:
 
     from .programs.pytorch import load_model, output_of
 
-    model = load_model(checkpoint, task, "eager")
+    model = load_model(checkpoint, architecture, "eager")
 
     class OneOutput(torch.nn.Module):
         """The tensor alone: the class around it says nothing to a graph."""
@@ -46,7 +46,7 @@ def make_padded_onnx(checkpoint: str, task: str, folder: Path) -> None:
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
             output = self.model(input_ids=input_ids, attention_mask=attention_mask)
-            return output_of(output, task)
+            return output_of(output)
 
     input_ids = torch.full((2, 24), 5)  # two of each: a dimension of one would become a constant
     attention_mask = torch.ones_like(input_ids)
@@ -65,7 +65,7 @@ def make_padded_onnx(checkpoint: str, task: str, folder: Path) -> None:
     program.save(folder / "model.onnx", external_data=True)
 
 
-def make_int8_onnx(padded: str, task: str, folder: Path) -> None:
+def make_int8_onnx(padded: str, architecture: str | None, folder: Path) -> None:
     """Quantise the padded export as ONNX Runtime's own tool does.
 
     Weights of the linear layers int8 per output channel, activations uint8 per tensor, at run time.
@@ -81,7 +81,7 @@ def make_int8_onnx(padded: str, task: str, folder: Path) -> None:
     )
 
 
-def make_openvino(padded: str, task: str, folder: Path) -> None:
+def make_openvino(padded: str, architecture: str | None, folder: Path) -> None:
     """Convert the padded export to OpenVINO's own format, float32."""
     openvino = _import("openvino")
     openvino.save_model(
@@ -89,7 +89,7 @@ def make_openvino(padded: str, task: str, folder: Path) -> None:
     )
 
 
-def make_int8_openvino(converted: str, task: str, folder: Path) -> None:
+def make_int8_openvino(converted: str, architecture: str | None, folder: Path) -> None:
     """Compress the weights to int8 per channel; OpenVINO quantises activations where it pays."""
     openvino, nncf = _import("openvino"), _import("nncf")
     model = nncf.compress_weights(
@@ -100,14 +100,14 @@ def make_int8_openvino(converted: str, task: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Maker:
-    """How a model is made: ``make(source, task, folder)`` writes ``file`` into the folder.
+    """How a model is made: ``make(source, architecture, folder)`` writes ``file`` into the folder.
 
     ``source`` is :data:`mbert.bench.programs.CHECKPOINT` or another key of :data:`MAKERS`; its path
     is what ``make`` gets.
     """
 
     source: str
-    make: Callable[[str, str, Path], None]
+    make: Callable[[str, str | None, Path], None]
     file: str
 
 
@@ -120,26 +120,26 @@ MAKERS = {
 
 
 class PeerModels:
-    """The models made from one checkpoint for one task."""
+    """The models made from one checkpoint."""
 
     def __init__(
         self,
         checkpoint: Path,
-        task: str,
+        architecture: str | None,
         folder: Path,
-        make: Callable[[str, str, str, Path], None],
+        make: Callable[[str, str, str | None, Path], None],
     ) -> None:
         """Make nothing yet.
 
         Args:
             checkpoint: the folder.
-            task: what the models compute.
+            architecture: transformers' class that is exported.
             folder: where they are; what an earlier run made there of this very checkpoint with the
                 same libraries is taken.
             make: calls :func:`make_peer_model`, in another process.
         """
         self._checkpoint = checkpoint
-        self._task = task
+        self._architecture = architecture
         self._folder = folder.resolve()  # the processes work in another directory
         self._make = make
 
@@ -156,13 +156,13 @@ class PeerModels:
         if not folder.exists():
             unfinished = folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            self._make(name, str(self.path(maker.source)), self._task, unfinished)
+            self._make(name, str(self.path(maker.source)), self._architecture, unfinished)
             unfinished.rename(folder)
         return folder / maker.file
 
     @cached_property
     def _fingerprint(self) -> str:
-        parts = [self._task]
+        parts = [str(self._architecture)]
         for path in sorted(self._checkpoint.iterdir()):
             if path.name == "config.json" or path.suffix == ".safetensors":
                 parts.append(file_sha256(path))
@@ -171,14 +171,14 @@ class PeerModels:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def make_peer_model(name: str, source: str, task: str, folder: Path) -> None:
+def make_peer_model(name: str, source: str, architecture: str | None, folder: Path) -> None:
     """Make the model ``name`` of a source in this process, in a new folder; see :class:`Maker`.
 
     Raises:
         MbertError: a library is missing, or the source cannot be loaded.
     """
     folder.mkdir(parents=True)
-    MAKERS[name].make(source, task, folder)
+    MAKERS[name].make(source, architecture, folder)
 
 
 def _import(module: str) -> Any:

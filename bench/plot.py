@@ -11,7 +11,7 @@ from mbert.errors import InputError
 from .programs import PEERS
 
 if TYPE_CHECKING:  # it imports rich, which may be missing
-    from .driver import Measurement
+    from .measurement import Measurement
     from .report import Report
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -1,4 +1,4 @@
-"""``mbert-bench --predict``: what a bundle should cost on a GPU that is not here."""
+"""Predict the speed of the packed encoder on a GPU that is not here (``mbert-bench predict``)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # Raised when a field changes its meaning or goes away.
 FORMAT_VERSION = 1
 MARK = "predicted, not measured"
-DEFAULT_SHAPE = "base"
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class PredictionReport:
 
 def predict(
     bundle: Path | None,
-    shape: str | None,
+    shape: str,
     target_name: str,
     precision: str,
     workloads: Sequence[Workload],
@@ -109,8 +108,8 @@ def predict(
     """Predict the workloads on a card.
 
     Args:
-        bundle: whose shape to take; its own target and precision do not matter.
-        shape: otherwise a key of :data:`mbert.bench.random_checkpoint.SHAPES`.
+        bundle: a bundle whose shape to take, not its target or precision; None: ``shape``.
+        shape: a key of :data:`mbert.bench.random_checkpoint.SHAPES`.
         target_name: as for ``mbert-export --gpu``.
         precision: a key of :data:`mbert.bench.roofline.ELEMENT_SIZES`.
         workloads: what to predict.
@@ -139,7 +138,7 @@ def predict(
         source = str(manifest.source.get("checkpoint"))
         model = Shape.of_manifest(manifest.model)
     else:
-        source = shape or DEFAULT_SHAPE
+        source = shape
         model = Shape.of_config(SHAPES[source])
     assumptions = Assumptions()
     return PredictionReport(

@@ -40,7 +40,7 @@ def places(shape: str, folder: Path) -> tuple[Path, Path]:
 
 
 def make_random(shape: str, folder: Path) -> None:
-    """Write a checkpoint as transformers initialises it, and its feature-extraction bundle.
+    """Write a checkpoint as transformers initialises it, and a bundle of its hidden states.
 
     Args:
         shape: a key of :data:`SHAPES`.
@@ -55,7 +55,7 @@ def make_random(shape: str, folder: Path) -> None:
     for path in (checkpoint, bundle):
         if path.exists():
             raise InputError(
-                f"{path} exists already. Measure it with `mbert-bench {bundle} --checkpoint "
+                f"{path} exists already. Measure it with `mbert-bench run {bundle} --checkpoint "
                 f"{checkpoint}`, or choose another folder."
             )
     try:
@@ -73,4 +73,4 @@ def make_random(shape: str, folder: Path) -> None:
     model = transformers.ModernBertModel(transformers.ModernBertConfig(**SHAPES[shape]))
     model.save_pretrained(checkpoint)
     del model
-    convert(checkpoint, bundle, task="feature-extraction")
+    convert(checkpoint, bundle)

@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .driver import Measurement, Result
 from .machine import Machine
+from .measurement import Measurement, Result
 from .programs import PEERS
 from .sgemm import Ceiling
 

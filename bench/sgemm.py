@@ -11,7 +11,7 @@ import numpy as np
 
 from mbert.errors import BackendError
 
-from .process import WorkerProcess
+from .worker_process import WorkerProcess
 
 LIBRARIES = ("numpy", "torch", "onnxruntime")
 # From a batch of short texts to one that no cache holds.

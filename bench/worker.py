@@ -42,10 +42,10 @@ class Worker:
         self._program: Program | None = None
         self._highest = 0  # of the peaks before each reset, in bytes
 
-    def load(self, module: str, path: str, task: str, precision: str, threads: int) -> Reply:
-        """Load a program; see :class:`Source`."""
+    def load(self, module: str, source: dict[str, Any]) -> Reply:
+        """Load a program; ``source``: fields of :class:`Source`."""
         start = time.perf_counter()
-        self._program = open_program(module, Source(path, task, precision, threads))
+        self._program = open_program(module, Source(**source))
         return {"versions": self._program.versions, "seconds": time.perf_counter() - start}
 
     def prepare(self, sequences: list[list[int]], groups: list[list[int]]) -> Reply:
@@ -60,7 +60,7 @@ class Worker:
             for values in self._loaded.outputs(self._loaded.run()):
                 np.ascontiguousarray(values, np.float32).tofile(file)
                 shapes.append(list(values.shape))
-        settle()
+        wait_until_idle()
         return {"shapes": shapes}
 
     def turn(self) -> Reply:
@@ -70,7 +70,7 @@ class Worker:
         whether the process came to rest.
         """
         calls = timed_calls(self._loaded.run, TURN_SECONDS)
-        return {"seconds": calls, "settled": settle(), "peak_bytes": peak_bytes()}
+        return {"seconds": calls, "settled": wait_until_idle(), "peak_bytes": peak_bytes()}
 
     def reset_peak(self) -> Reply:
         """Count the peak memory from here on."""
@@ -88,11 +88,13 @@ class Worker:
         make_random(shape, Path(folder))
         return {}
 
-    def make_peer_model(self, name: str, source: str, task: str, folder: str) -> Reply:
+    def make_peer_model(
+        self, name: str, source: str, architecture: str | None, folder: str
+    ) -> Reply:
         """Make a peer's model: here, so that its memory goes away."""
         from .peer_models import make_peer_model
 
-        make_peer_model(name, source, task, Path(folder))
+        make_peer_model(name, source, architecture, Path(folder))
         return {}
 
     def sgemm(self, library: str, **arguments: Any) -> Reply:
@@ -146,7 +148,7 @@ def timed_calls(
     return seconds[1:] or seconds
 
 
-def settle() -> bool:
+def wait_until_idle() -> bool:
     """Wait until this process uses no processor time; False if it does not come to rest."""
     end = time.perf_counter() + _SETTLE_SECONDS
     while time.perf_counter() < end:

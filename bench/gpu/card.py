@@ -52,7 +52,7 @@ def this_card() -> Card:
         raise BackendError(
             f"PyTorch {torch.__version__} is built without CUDA; the GPU bench computes on an "
             "NVIDIA GPU. Install a CUDA build of PyTorch. (`mbert-bench` measures on a CPU, "
-            "`mbert-bench --predict l4` predicts for a GPU.)"
+            "`mbert-bench predict l4` predicts for a GPU.)"
         )
     if not torch.cuda.is_available():
         raise BackendError(

@@ -46,9 +46,8 @@ class Program(Protocol):
         """Turn what :meth:`run` returned into float32 arrays.
 
         Returns:
-            One for each sequence in the order of ``prepare``: feature-extraction [length, hidden],
-            fill-mask [masks, vocab], text-classification [labels], token-classification
-            [tokens, labels]. No row of padding.
+            One for each sequence in the order of ``prepare``, without rows of padding: [length,
+            values], [masks, values] or [values], by :attr:`Source.rows`.
         """
         ...
 
@@ -57,18 +56,23 @@ class Program(Protocol):
 class Source:
     """What a program loads.
 
-    ``path`` is what :class:`Kind` says; ``precision`` what the program computes in; ``threads`` the
-    threads of one call.
+    Attributes:
+        path: a bundle, checkpoint or model, as :attr:`ProgramKind.loads` says.
+        architecture: transformers' class that computes the bundle's outputs; None: no class does.
+        rows: what the bundle's outputs have a row for: "tokens", "masks" or "sequences".
+        precision: what the program computes in.
+        threads: threads of one call.
     """
 
     path: str
-    task: str
+    architecture: str | None
+    rows: str
     precision: str
     threads: int
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProgramKind:
     """A program that can be named on the command line.
 
     Attributes:
@@ -90,12 +94,12 @@ MBERT = "mbert"
 BUNDLE = "bundle"
 CHECKPOINT = "checkpoint"
 PEERS = {
-    "pytorch": Kind("pytorch", CHECKPOINT),
-    "onnxruntime": Kind("padded_onnx", "padded-onnx", score_copies=4),
-    "openvino": Kind("openvino_ir", "openvino", score_copies=1),
-    "openvino-bf16": Kind("openvino_ir", "openvino", "bf16", score_copies=1),
-    "onnxruntime-int8": Kind("padded_onnx", "padded-onnx-int8", "int8", score_copies=4),
-    "openvino-int8": Kind("openvino_ir", "openvino-int8", "int8", score_copies=1),
+    "pytorch": ProgramKind("pytorch", CHECKPOINT),
+    "onnxruntime": ProgramKind("padded_onnx", "padded-onnx", score_copies=4),
+    "openvino": ProgramKind("openvino_ir", "openvino", score_copies=1),
+    "openvino-bf16": ProgramKind("openvino_ir", "openvino", "bf16", score_copies=1),
+    "onnxruntime-int8": ProgramKind("padded_onnx", "padded-onnx-int8", "int8", score_copies=4),
+    "openvino-int8": ProgramKind("openvino_ir", "openvino-int8", "int8", score_copies=1),
 }
 
 
@@ -129,7 +133,7 @@ def open_program(module: str, source: Source) -> Program:
     """Load a program in this process.
 
     Args:
-        module: as :attr:`Kind.module`.
+        module: as :attr:`ProgramKind.module`.
         source: what it loads.
 
     Raises:

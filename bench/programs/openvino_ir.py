@@ -33,7 +33,7 @@ class OpenVino(Padded):
         The precision is asked for by name: left alone, OpenVINO computes in bfloat16 where the
         processor has it.
         """
-        super().__init__(source.task)
+        super().__init__(source.rows)
         self._precision = source.precision
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": source.threads}
         if source.precision in _HINTS:

@@ -14,16 +14,14 @@ if TYPE_CHECKING:  # it imports onnxruntime, whose memory is not every program's
 
 # The mask hides these, so that any id serves.
 _PAD = 0
-# The tasks with a row for each token.
-_OF_TOKENS = ("feature-extraction", "token-classification", "question-answering")
 
 
 class Padded(ABC):
     """A model on rectangular batches with an attention mask; subclasses compute one batch."""
 
-    def __init__(self, task: str) -> None:
-        """Nothing is prepared yet."""
-        self._task = task
+    def __init__(self, rows: str) -> None:
+        """``rows``: see :class:`mbert.bench.programs.Source`."""
+        self._rows = rows
         self._sequences: Sequence[Int32Array] = ()
         self._groups: Sequence[Sequence[int]] = ()
 
@@ -41,9 +39,7 @@ class Padded(ABC):
             attention_mask: int64 [batch, longest], 1 for tokens, 0 for padding.
 
         Returns:
-            float32: feature-extraction [batch, longest, hidden], fill-mask [batch, longest, vocab],
-            text-classification [batch, labels], token-classification [batch, longest, labels],
-            question-answering [batch, longest, 2].
+            float32 [batch, longest, values], or [batch, values] where rows are sequences.
         """
 
     def prepare(self, sequences: Sequence[Int32Array], groups: Sequence[Sequence[int]]) -> None:
@@ -52,7 +48,7 @@ class Padded(ABC):
         self._groups = groups
 
     def run(self) -> list[NDArray[Any]]:
-        """Pad and compute each batch; as :meth:`compute`, but fill-mask [batch, vocab]."""
+        """Pad and compute each batch; of masks [batch, values], else as :meth:`compute`."""
         return [self._run_batch([self._sequences[i] for i in group]) for group in self._groups]
 
     def outputs(self, result: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -60,10 +56,10 @@ class Padded(ABC):
         outputs: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(self._sequences)
         for group, batch in zip(self._groups, result, strict=True):
             for i, values in zip(group, batch, strict=True):
-                if self._task in _OF_TOKENS:
+                if self._rows == "tokens":
                     outputs[i] = values[: len(self._sequences[i])]
                 else:
-                    outputs[i] = values[None] if self._task == "fill-mask" else values
+                    outputs[i] = values[None] if self._rows == "masks" else values
         return outputs
 
     def _run_batch(self, sequences: Sequence[Int32Array]) -> NDArray[Any]:
@@ -74,7 +70,7 @@ class Padded(ABC):
             input_ids[row, : len(ids)] = ids
             attention_mask[row, : len(ids)] = 1
         values = self.compute(input_ids, attention_mask)
-        if self._task == "fill-mask":
-            # The workloads mask the middle of each sequence. Nobody keeps the other rows.
+        if self._rows == "masks":
+            # The workloads mask the middle of each sequence; the other rows are not used.
             return values[np.arange(len(sequences)), [len(ids) // 2 for ids in sequences]]
         return values

@@ -16,7 +16,7 @@ class PaddedOnnx(Padded):
 
     def __init__(self, source: Source) -> None:
         """Load the model."""
-        super().__init__(source.task)
+        super().__init__(source.rows)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = source.threads
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -20,21 +20,13 @@ except ImportError as error:
         "with `pip install 'mbert[bench]'`."
     ) from error
 
-CLASSES = {
-    "feature-extraction": "ModernBertModel",
-    "fill-mask": "ModernBertForMaskedLM",
-    "text-classification": "ModernBertForSequenceClassification",
-    "token-classification": "ModernBertForTokenClassification",
-    "question-answering": "ModernBertForQuestionAnswering",
-}
-
 
 class PyTorch(Padded):
     """A transformers model on padded batches."""
 
-    def __init__(self, model: Any, task: str) -> None:
+    def __init__(self, model: Any, rows: str) -> None:
         """Use :func:`open_program`."""
-        super().__init__(task)
+        super().__init__(rows)
         self._model = model
 
     @property
@@ -48,41 +40,42 @@ class PyTorch(Padded):
         output = self._model(
             input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask)
         )
-        values: NDArray[Any] = output_of(output, self._task).numpy()
+        values: NDArray[Any] = output_of(output).numpy()
         return values
 
 
-def output_of(output: Any, task: str) -> torch.Tensor:
+def output_of(output: Any) -> torch.Tensor:
     """Take the tensor of a class's output: see :meth:`Padded.compute`."""
-    if task == "question-answering":
+    if hasattr(output, "start_logits"):
         return torch.stack((output.start_logits, output.end_logits), -1)
     values: torch.Tensor = output[0]
     return values
 
 
-def load_model(path: str, task: str, attention: str) -> Any:
-    """Load a checkpoint folder into transformers' class for ``task``, float32.
+def load_model(path: str, architecture: str | None, attention: str) -> Any:
+    """Load a checkpoint folder into a class of transformers, float32.
 
     Args:
         path: the folder.
-        task: a key of :data:`CLASSES`.
+        architecture: name of the class.
         attention: transformers' name of an implementation.
 
     Raises:
-        BackendError: transformers has no ModernBERT, or no such task.
+        BackendError: transformers has no such class.
         CheckpointError: transformers cannot load the folder.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    if task not in CLASSES:
-        raise BackendError(f"The peers compute {', '.join(CLASSES)}; the bundle is for {task}.")
-    name = CLASSES[task]
+    if architecture is None:
+        raise BackendError(
+            "No class of transformers computes what this bundle does. Measure it without --against."
+        )
     try:
-        model_class = getattr(transformers, name)
+        model_class = getattr(transformers, architecture)
     except AttributeError:
         raise BackendError(
-            f"transformers {transformers.__version__} has no {name}; ModernBERT came with 4.48. "
-            "Install a newer one with `pip install 'mbert[bench]'`."
+            f"transformers {transformers.__version__} has no {architecture}; ModernBERT came with "
+            "4.48. Install a newer one with `pip install 'mbert[bench]'`."
         ) from None
     try:
         model = model_class.from_pretrained(path, attn_implementation=attention)
@@ -102,4 +95,4 @@ def open_program(source: Source) -> PyTorch:
         MbertError: see :func:`load_model`.
     """
     torch.set_num_threads(source.threads)
-    return PyTorch(load_model(source.path, source.task, "sdpa"), source.task)
+    return PyTorch(load_model(source.path, source.architecture, "sdpa"), source.rows)

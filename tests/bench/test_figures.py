@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mbert.bench.driver import ROUNDS, interleave
 from mbert.bench.figures import figures, ratio
+from mbert.bench.measurement import ROUNDS, interleave
 from mbert.bench.worker import timed_calls
 
 

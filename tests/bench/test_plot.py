@@ -7,9 +7,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from mbert.bench.driver import Measurement, Result
 from mbert.bench.figures import figures, ratio
 from mbert.bench.machine import this_machine
+from mbert.bench.measurement import Measurement, Result
 from mbert.bench.plot import plot
 from mbert.bench.report import Loaded, Report
 from mbert.bench.sgemm import Ceiling

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 
 from mbert.bench.errors import BenchError
 from mbert.bench.memory import peak_bytes, reset_peak
-from mbert.bench.process import WorkerProcess
-from mbert.bench.programs import BUNDLE, Kind
-from mbert.bench.runner import Entrant, Runner
+from mbert.bench.program_process import ProgramProcess, ProgramSpec
+from mbert.bench.programs import BUNDLE, ProgramKind, Source
 from mbert.bench.worker import serve
+from mbert.bench.worker_process import WorkerProcess
 from mbert.errors import BundleError, CheckpointError
 
 
@@ -78,32 +79,21 @@ def test_a_worker_answers_mistakes_and_goes_on() -> None:
 
 def test_an_error_keeps_its_class(tmp_path: Path) -> None:
     with WorkerProcess("mbert", tmp_path) as worker:
-        load = {
-            "path": str(tmp_path / "nothing"),
-            "task": "feature-extraction",
-            "precision": "fp32",
-            "threads": 1,
-        }
+        source = asdict(Source(str(tmp_path / "nothing"), None, "tokens", "fp32", 1))
         with pytest.raises(BundleError, match="not a bundle"):
-            worker.ask("load", module="packed", **load)
+            worker.ask("load", module="packed", source=source)
         with pytest.raises(BenchError, match="mbert process failed during 'load': ModuleNotFound"):
-            worker.ask("load", module="another", **load)
+            worker.ask("load", module="another", source=source)
 
 
 def test_a_checkpoint_that_transformers_cannot_load(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
+    source = asdict(Source(str(tmp_path), "ModernBertModel", "tokens", "fp32", 1))
     with (
         WorkerProcess("pytorch", tmp_path) as worker,
         pytest.raises(CheckpointError, match="transformers cannot load"),
     ):
-        worker.ask(
-            "load",
-            module="pytorch",
-            path=str(tmp_path),
-            task="feature-extraction",
-            precision="fp32",
-            threads=1,
-        )
+        worker.ask("load", module="pytorch", source=source)
 
 
 def test_a_dead_worker_is_mourned(tmp_path: Path) -> None:
@@ -114,20 +104,21 @@ def test_a_dead_worker_is_mourned(tmp_path: Path) -> None:
 
 
 def test_a_program_that_died_is_started_anew(tiny_embed_bundle: Path, tmp_path: Path) -> None:
-    entrant = Entrant("mbert", Kind("packed", BUNDLE), tiny_embed_bundle, "fp32", ours=True)
-    with Runner(entrant, "feature-extraction", 1, tmp_path) as runner:
-        assert not runner.alive
-        runner.load()
-        first = runner._process
-        runner.load()
-        assert runner._process is first
+    source = Source(str(tiny_embed_bundle), None, "tokens", "fp32", 1)
+    spec = ProgramSpec("mbert", ProgramKind("packed", BUNDLE), source, ours=True)
+    with ProgramProcess(spec, tmp_path) as program:
+        assert not program.alive
+        program.load()
+        first = program._process
+        program.load()
+        assert program._process is first
         first._process.kill()
         first._process.wait()
-        assert not runner.alive
-        runner.load()
-        runner.ask("prepare", sequences=[[5, 6, 7]], groups=[[0]])
-        assert runner.ask("turn")["seconds"]
-        assert runner.peak_bytes > 0
+        assert not program.alive
+        program.load()
+        program.ask("prepare", sequences=[[5, 6, 7]], groups=[[0]])
+        assert program.ask("turn")["seconds"]
+        assert program.peak_bytes > 0
 
 
 def test_a_worker_that_cannot_start_shows_its_messages(

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mbert.bench import field as field_module
-from mbert.bench.driver import ROUNDS, measure
+from mbert.bench import comparison as comparison_module
+from mbert.bench.comparison import Comparison
 from mbert.bench.errors import BenchError
-from mbert.bench.field import Field
-from mbert.bench.programs import Kind
+from mbert.bench.measurement import ROUNDS, measure
+from mbert.bench.program_process import ProgramProcess, ProgramSpec
+from mbert.bench.programs import ProgramKind, Source
 from mbert.bench.roofline import Shape
-from mbert.bench.runner import Entrant, Runner
 from mbert.bench.workloads import WORKLOADS
 from mbert.errors import BackendError
 
@@ -23,14 +23,15 @@ SHAPE = Shape(500, 64, 96, 2, (-1, 16))
 VALUES = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 
 
-class FakeRunner(Runner):
+class FakeProgram(ProgramProcess):
     """Answers as a worker would, with ``values`` and a call of ``seconds``."""
 
     def __init__(
         self, name: str, precision: str = "fp32", ours: bool = False, copies: int = 0
     ) -> None:
-        kind = Kind("none", "none", precision, copies)
-        super().__init__(Entrant(name, kind, Path(), precision, ours), "", 1, Path())
+        kind = ProgramKind("none", "none", precision, copies)
+        source = Source("", None, "tokens", precision, 1)
+        super().__init__(ProgramSpec(name, kind, source, ours), Path())
         self.values = VALUES
         self.seconds = 1.0
         self.asked: list[str] = []
@@ -54,27 +55,27 @@ class FakeRunner(Runner):
 
 
 @pytest.fixture
-def runners() -> dict[str, FakeRunner]:
+def programs() -> dict[str, FakeProgram]:
     made = [
-        FakeRunner("mbert", ours=True),
-        FakeRunner("mbert-int8", "int8", ours=True),
-        FakeRunner("float-peer", copies=4),
-        FakeRunner("int8-peer", "int8"),
+        FakeProgram("mbert", ours=True),
+        FakeProgram("mbert-int8", "int8", ours=True),
+        FakeProgram("float-peer", copies=4),
+        FakeProgram("int8-peer", "int8"),
     ]
-    return {runner.entrant.name: runner for runner in made}
+    return {program.spec.name: program for program in made}
 
 
-def measured(runners: dict[str, FakeRunner], folder: Path) -> Any:
+def measured(programs: dict[str, FakeProgram], folder: Path) -> Any:
     sequences = [np.arange(5, 10, dtype=np.int32)] * 2
-    return measure(list(runners.values()), SHAPE, WORKLOADS["W2"], sequences, folder, 0)
+    return measure(list(programs.values()), SHAPE, WORKLOADS["W2"], sequences, folder, 0)
 
 
 def test_each_peer_is_compared_with_the_bundle_of_its_precision(
-    runners: dict[str, FakeRunner], tmp_path: Path
+    programs: dict[str, FakeProgram], tmp_path: Path
 ) -> None:
-    runners["mbert-int8"].seconds = 0.5
-    runners["int8-peer"].seconds = 1.5
-    results = measured(runners, tmp_path).results
+    programs["mbert-int8"].seconds = 0.5
+    programs["int8-peer"].seconds = 1.5
+    results = measured(programs, tmp_path).results
     assert {name: result.compared_with for name, result in results.items()} == {
         "mbert": None,
         "mbert-int8": "mbert",
@@ -89,10 +90,10 @@ def test_each_peer_is_compared_with_the_bundle_of_its_precision(
 
 
 def test_without_a_float32_bundle_outputs_are_held_against_a_float32_peer(
-    runners: dict[str, FakeRunner], tmp_path: Path
+    programs: dict[str, FakeProgram], tmp_path: Path
 ) -> None:
-    del runners["mbert"]
-    results = measured(runners, tmp_path).results
+    del programs["mbert"]
+    results = measured(programs, tmp_path).results
     assert results["mbert-int8"].agreement.reference == "float-peer"
     assert results["float-peer"].agreement is None
     assert results["float-peer"].compared_with == "mbert-int8"
@@ -100,52 +101,52 @@ def test_without_a_float32_bundle_outputs_are_held_against_a_float32_peer(
 
 @pytest.mark.parametrize("command", ["load", "prepare", "write_outputs", "turn", "reset_peak"])
 def test_a_peer_that_fails_is_noted_and_the_others_go_on(
-    command: str, runners: dict[str, FakeRunner], tmp_path: Path
+    command: str, programs: dict[str, FakeProgram], tmp_path: Path
 ) -> None:
-    runners["float-peer"].fails = lambda asked: asked == command
-    made = measured(runners, tmp_path)
+    programs["float-peer"].fails = lambda asked: asked == command
+    made = measured(programs, tmp_path)
     assert made.results.keys() == {"mbert", "mbert-int8", "int8-peer"}
     assert made.failures.keys() == {"float-peer"}
     assert ("loaded" if command == "load" else "SIGKILL") in made.failures["float-peer"]
-    assert runners["float-peer"].asked[-1] == command
+    assert programs["float-peer"].asked[-1] == command
     assert len(made.results["int8-peer"].turns) == ROUNDS
 
 
 def test_a_peer_that_fails_between_its_turns_has_no_figures(
-    runners: dict[str, FakeRunner], tmp_path: Path
+    programs: dict[str, FakeProgram], tmp_path: Path
 ) -> None:
-    peer = runners["int8-peer"]
+    peer = programs["int8-peer"]
     peer.fails = lambda asked: peer.asked.count("turn") > 2
-    made = measured(runners, tmp_path)
+    made = measured(programs, tmp_path)
     assert "int8-peer" not in made.results
     assert "SIGKILL" in made.failures["int8-peer"]
 
 
-def test_a_bundle_that_fails_is_an_error(runners: dict[str, FakeRunner], tmp_path: Path) -> None:
-    runners["mbert-int8"].fails = lambda asked: asked == "turn"
+def test_a_bundle_that_fails_is_an_error(programs: dict[str, FakeProgram], tmp_path: Path) -> None:
+    programs["mbert-int8"].fails = lambda asked: asked == "turn"
     with pytest.raises(BenchError, match="SIGKILL"):
-        measured(runners, tmp_path)
+        measured(programs, tmp_path)
 
 
-def test_who_may_disagree(runners: dict[str, FakeRunner], tmp_path: Path) -> None:
-    runners["int8-peer"].values = -VALUES
-    made = measured(runners, tmp_path)
+def test_who_may_disagree(programs: dict[str, FakeProgram], tmp_path: Path) -> None:
+    programs["int8-peer"].values = -VALUES
+    made = measured(programs, tmp_path)
     assert "cosine -1.0000" in made.failures["int8-peer"]
     for name in ("mbert-int8", "float-peer"):
-        runners[name].values = -VALUES
+        programs[name].values = -VALUES
         with pytest.raises(BenchError, match=f"mbert and {name} differ by 12"):
-            measured(runners, tmp_path)
-        runners[name].values = VALUES
+            measured(programs, tmp_path)
+        programs[name].values = VALUES
 
 
 def test_a_peer_is_left_out_where_memory_is_short(
-    runners: dict[str, FakeRunner], monkeypatch: pytest.MonkeyPatch
+    programs: dict[str, FakeProgram], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    field = Field(list(runners.values()))
+    comparison = Comparison(list(programs.values()))
     # 4 arrays of 3 sequences x 12 heads x 1,000 x 1,000 scores in float32: 576 MB.
     for available, left_out in ((576_000_000, set()), (575_999_999, {"float-peer"})):
-        monkeypatch.setattr(field_module, "available_bytes", lambda a=available: a)
-        field.leave_out_too_large(12, [[10], [1000, 7, 9]])
-        assert set(field.failures) == left_out
-    assert "take about 0.6 GB, 0.6 GB are free" in field.failures["float-peer"]
-    assert field.names == ["mbert", "mbert-int8", "int8-peer"]
+        monkeypatch.setattr(comparison_module, "available_bytes", lambda a=available: a)
+        comparison.leave_out_too_large(12, [[10], [1000, 7, 9]])
+        assert set(comparison.failures) == left_out
+    assert "take about 0.6 GB, 0.6 GB are free" in comparison.failures["float-peer"]
+    assert comparison.names == ["mbert", "mbert-int8", "int8-peer"]

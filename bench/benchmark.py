@@ -1,4 +1,4 @@
-"""A whole comparison: load the programs, measure each workload, collect the report."""
+"""A whole benchmark: load the programs, measure each workload, collect the report."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mbert.runtime.manifest import Manifest
 from mbert.runtime.manifest_reader import read_manifest
 from mbert.steps import Steps
 
-from .driver import Measurement, measure
 from .errors import BenchError
 from .machine import Machine
+from .measurement import Measurement, measure
 from .peer_models import PeerModels
-from .process import WorkerProcess
-from .programs import BUNDLE, EXACT, MBERT, PEERS, Kind
+from .program_process import ProgramProcess, ProgramSpec
+from .programs import BUNDLE, EXACT, MBERT, PEERS, ProgramKind, Source
 from .report import Loaded, Report
 from .roofline import Shape
-from .runner import Entrant, Runner
 from .sgemm import Ceiling
 from .sgemm import measure as measure_sgemm
+from .worker_process import WorkerProcess
 from .workloads import Workload, ordinary_ids
 
 
-def compare_programs(
+def run_benchmark(
     bundles: Sequence[Path],
     checkpoint: str | None,
     peers: Sequence[str],
@@ -63,7 +63,7 @@ def compare_programs(
     fitting, skipped = _fitting(workloads, manifests)
     ordinary = ordinary_ids(manifest.model["vocab_size"], manifest.special_tokens.values())
     mask = _mask(manifest)
-    entrants = _ours(bundles, manifests)
+    specs = _bundle_specs(bundles, manifests, threads)
     folder = _checkpoint_folder(checkpoint, manifest, bundles[0]) if peers else None
     ceiling = Ceiling(manifest.model["hidden_size"], 3 * manifest.model["hidden_size"])
 
@@ -72,24 +72,26 @@ def compare_programs(
             measure_sgemm(ceiling, threads, seconds, scratch)
 
     with ExitStack() as stack:
-        runners: list[Runner] = []
+        programs: list[ProgramProcess] = []
         left_out: dict[str, str] = {}
 
-        def load(entrant: Entrant) -> None:
-            with progress(f"load {entrant.name}"):
-                runner = stack.enter_context(Runner(entrant, manifest.task, threads, scratch))
-                runner.load()
-            runners.append(runner)
+        def load(spec: ProgramSpec) -> None:
+            with progress(f"load {spec.name}"):
+                program = stack.enter_context(ProgramProcess(spec, scratch))
+                program.load()
+            programs.append(program)
 
-        for entrant in entrants:
-            load(entrant)
+        for spec in specs:
+            load(spec)
         if folder is not None:
-            models = PeerModels(folder, manifest.task, kept or scratch, _maker(scratch, progress))
+            architecture = _architecture(manifest.task)
+            models = PeerModels(folder, architecture, kept or scratch, _maker(scratch, progress))
             for name in peers:
                 kind = PEERS[name]
                 try:
-                    path = models.path(kind.loads)
-                    load(Entrant(name, kind, path, kind.precision, ours=False))
+                    path = str(models.path(kind.loads))
+                    source = Source(path, architecture, _rows(manifest), kind.precision, threads)
+                    load(ProgramSpec(name, kind, source, ours=False))
                 except (BackendError, BenchError) as error:
                     left_out[name] = str(error)
             if len(left_out) == len(peers):
@@ -100,8 +102,8 @@ def compare_programs(
         for workload in fitting:
             with progress(f"{workload.name}: {workload.description}"):
                 sequences = workload.sequences(ordinary, mask)
-                measurements.append(measure(runners, shape, workload, sequences, scratch, seconds))
-        loaded = {runner.entrant.name: _loaded(runner) for runner in runners}
+                measurements.append(measure(programs, shape, workload, sequences, scratch, seconds))
+        loaded = {program.spec.name: _loaded(program) for program in programs}
     measure_ceiling()
     return Report(
         machine=machine,
@@ -115,9 +117,11 @@ def compare_programs(
     )
 
 
-def _ours(bundles: Sequence[Path], manifests: Sequence[Manifest]) -> list[Entrant]:
-    """Name the bundles: mbert, or where it is not float32 mbert-int8 for instance."""
-    entrants: dict[str, Entrant] = {}
+def _bundle_specs(
+    bundles: Sequence[Path], manifests: Sequence[Manifest], threads: int
+) -> list[ProgramSpec]:
+    """Name the bundles: "mbert", or "mbert-int8" for instance if it is not float32."""
+    specs: dict[str, ProgramSpec] = {}
     for bundle, manifest in zip(bundles, manifests, strict=True):
         name = MBERT if manifest.precision == EXACT else f"{MBERT}-{manifest.precision}"
         for field in ("task", "model"):
@@ -126,36 +130,53 @@ def _ours(bundles: Sequence[Path], manifests: Sequence[Manifest]) -> list[Entran
                     f"{bundle} and {bundles[0]} differ in {field}. Bundles that are measured "
                     "together are exports of one checkpoint for one task."
                 )
-        if name in entrants:
+        if name in specs:
             raise InputError(
-                f"{bundle} and {entrants[name].path} are both in {manifest.precision}. Measure one "
-                "bundle of each precision together."
+                f"{bundle} and {specs[name].source.path} are both in {manifest.precision}. Measure "
+                "one bundle of each precision together."
             )
         # The processes work in another directory.
-        entrants[name] = Entrant(
-            name, Kind("packed", BUNDLE), bundle.resolve(), manifest.precision, ours=True
-        )
-    return list(entrants.values())
+        path = str(bundle.resolve())
+        source = Source(path, None, _rows(manifest), manifest.precision, threads)
+        specs[name] = ProgramSpec(name, ProgramKind("packed", BUNDLE), source, ours=True)
+    return list(specs.values())
 
 
-def _maker(scratch: Path, progress: Steps) -> Callable[[str, str, str, Path], None]:
-    """Make peers' models in processes whose memory goes away before anything is timed."""
+def _rows(manifest: Manifest) -> str:
+    """Return what the outputs have a row for: "tokens", "masks" or "sequences"."""
+    return str(manifest.outputs[0].shape[0])
 
-    def make(name: str, source: str, task: str, folder: Path) -> None:
+
+def _architecture(task: str) -> str | None:
+    from mbert.export.tasks import architecture_of  # imports torch: only where peers are measured
+
+    return architecture_of(task)
+
+
+def _maker(scratch: Path, progress: Steps) -> Callable[[str, str, str | None, Path], None]:
+    """Make peers' models in processes that free their memory before anything is timed."""
+
+    def make(name: str, source: str, architecture: str | None, folder: Path) -> None:
         with progress(f"make the model {name}"), WorkerProcess(f"{name} export", scratch) as worker:
-            worker.ask("make_peer_model", name=name, source=source, task=task, folder=str(folder))
+            worker.ask(
+                "make_peer_model",
+                name=name,
+                source=source,
+                architecture=architecture,
+                folder=str(folder),
+            )
 
     return make
 
 
-def _loaded(runner: Runner) -> Loaded:
-    if runner.alive:  # a peer may have died on the last workload
-        runner.ask("highest_peak")
+def _loaded(program: ProgramProcess) -> Loaded:
+    if program.alive:  # a peer may have died on the last workload
+        program.ask("highest_peak")
     return Loaded(
-        precision=runner.entrant.precision,
-        versions=runner.versions,
-        load_seconds=runner.load_seconds,
-        peak_bytes=runner.peak_bytes,
+        precision=program.spec.precision,
+        versions=program.versions,
+        load_seconds=program.load_seconds,
+        peak_bytes=program.peak_bytes,
     )
 
 
@@ -204,13 +225,13 @@ def _fitting(
 
 
 def _mask(manifest: Manifest) -> int | None:
-    if manifest.task != "fill-mask":
+    if _rows(manifest) != "masks":
         return None
     mask = manifest.special_tokens.get("mask")
     if mask is None:
         raise BundleError(
-            "The bundle is for fill-mask and names no mask token, since its checkpoint has no "
-            "tokenizer. Export it with --task feature-extraction."
+            "The bundle fills masks and names no mask token: its checkpoint has no tokenizer. Add "
+            "one and export again, or export another --task."
         )
     return mask
 

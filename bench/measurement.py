@@ -1,4 +1,4 @@
-"""Measuring: check that the programs agree, then let them run in turns."""
+"""Measure one workload: check that the programs agree, then time them in turns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from mbert.runtime.packing import Int32Array
 
 from .agreement import Agreement
-from .field import Field
+from .comparison import Comparison
 from .figures import Figures, Ratio, figures, ratio
+from .program_process import ProgramProcess, ProgramSpec
 from .roofline import Shape, forward_flop
-from .runner import Entrant, Runner
 from .workloads import Workload, batches, padded_tokens
 
 ROUNDS = 3
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Result:
-    """One program on one workload.
+    """The result of one program on one workload.
 
     ``peak_bytes`` is the largest resident size of its process; while this workload ran if
     ``peak_was_reset``, else since the process began. ``settled``: its threads slept during the
@@ -46,7 +46,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A workload and what each program made of it.
+    """A workload and the result of each program.
 
     ``tokens`` are real ones; ``padded_tokens`` is what a program that pads computes in their place.
     ``spread`` is the standard deviation of the lengths over their mean, ``flop`` what
@@ -66,7 +66,7 @@ class Measurement:
 
 
 def measure(
-    runners: Sequence[Runner],
+    programs: Sequence[ProgramProcess],
     shape: Shape,
     workload: Workload,
     sequences: Sequence[Int32Array],
@@ -76,7 +76,7 @@ def measure(
     """Measure a workload.
 
     Args:
-        runners: the programs, bundles first.
+        programs: the programs, bundles first.
         shape: of the model that they all compute.
         workload: says how the peers pad.
         sequences: int32 [length] each.
@@ -90,22 +90,22 @@ def measure(
     """
     lengths = [len(ids) for ids in sequences]
     groups = batches(lengths, workload.peer_batch, workload.peer_sorted)
-    field = Field(runners)
-    field.leave_out_too_large(
+    comparison = Comparison(programs)
+    comparison.leave_out_too_large(
         shape.num_attention_heads, [[lengths[i] for i in group] for group in groups]
     )
-    field.load()
-    field.ask("prepare", sequences=[ids.tolist() for ids in sequences], groups=groups)
-    agreements = field.agreements(workload.name, scratch)
-    field.ask("turn")  # the second run of a shape is the first with warm allocators
-    was_reset = {name: reply["reset"] for name, reply in field.ask("reset_peak").items()}
+    comparison.load()
+    comparison.ask("prepare", sequences=[ids.tolist() for ids in sequences], groups=groups)
+    agreements = comparison.agreements(workload.name, scratch)
+    comparison.ask("turn")  # the second run of a shape is the first with warm allocators
+    was_reset = {name: reply["reset"] for name, reply in comparison.ask("reset_peak").items()}
 
-    names = field.names
+    names = comparison.names
     peaks = dict.fromkeys(names, 0)
     settled = dict.fromkeys(names, True)
 
     def turn(name: str) -> list[float]:
-        reply = field.ask_one(name, "turn")
+        reply = comparison.ask_one(name, "turn")
         if reply is None:
             return []
         peaks[name] = max(peaks[name], reply["peak_bytes"])
@@ -115,9 +115,9 @@ def measure(
 
     turns = interleave(names, turn, seconds)
     tokens = sum(lengths)
-    counterparts = _counterparts([runner.entrant for runner in runners])
+    counterparts = _counterparts([program.spec for program in programs])
     results = {}
-    for name in field.names:
+    for name in comparison.names:
         counterpart = counterparts[name]
         results[name] = Result(
             figures=figures([call for calls in turns[name] for call in calls], tokens),
@@ -138,7 +138,7 @@ def measure(
         spread=float(np.std(lengths) / np.mean(lengths)),
         flop=forward_flop(shape, lengths),
         results=results,
-        failures=field.failures,
+        failures=comparison.failures,
     )
 
 
@@ -150,7 +150,7 @@ def interleave(
 ) -> dict[str, list[list[float]]]:
     """Give each program a turn in every round, the order reversed from round to round.
 
-    What else goes on on the machine then hits all of them alike.
+    Other load on the machine then slows all of them alike.
 
     Args:
         names: the programs.
@@ -173,16 +173,16 @@ def interleave(
     return turns
 
 
-def _counterparts(entrants: Sequence[Entrant]) -> dict[str, str | None]:
-    """Name the bundle that each program's ratio is taken with.
+def _counterparts(specs: Sequence[ProgramSpec]) -> dict[str, str | None]:
+    """Map each program to the bundle that its ratio is relative to.
 
     A peer's is the first bundle of its precision, else the first of all; so is another bundle's.
     """
-    bundles = [entrant for entrant in entrants if entrant.ours]
+    bundles = [spec for spec in specs if spec.ours]
     first = bundles[0]
     counterparts: dict[str, str | None] = {}
-    for entrant in entrants:
-        alike = [bundle for bundle in bundles if bundle.precision == entrant.precision]
-        counterpart = first if entrant.ours or not alike else alike[0]
-        counterparts[entrant.name] = None if entrant is first else counterpart.name
+    for spec in specs:
+        alike = [bundle for bundle in bundles if bundle.precision == spec.precision]
+        counterpart = first if spec.ours or not alike else alike[0]
+        counterparts[spec.name] = None if spec is first else counterpart.name
     return counterparts
