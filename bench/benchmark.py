@@ -148,9 +148,10 @@ def _rows(manifest: Manifest) -> str:
 
 
 def _architecture(task: str) -> str | None:
-    from mbert.export.tasks import architecture_of  # imports torch: only where peers are measured
+    """Return transformers' class that computes ``task``; None if no class does."""
+    from mbert.export.tasks import find_task  # imports torch: only where peers are measured
 
-    return architecture_of(task)
+    return next(iter(find_task(task).architectures), None)
 
 
 def _maker(scratch: Path, progress: Steps) -> Callable[[str, str, str | None, Path], None]:

@@ -106,9 +106,3 @@ def load_model(checkpoint: Checkpoint, task: str) -> nn.Module:
     if isinstance(pipeline, ModulePipeline):
         load_pipeline(pipeline, checkpoint.modules, checkpoint.folder)
     return model.eval().requires_grad_(False)
-
-
-def architecture_of(task: str) -> str | None:
-    """Return transformers' class that computes ``task``; None if no class does."""
-    classes = {known: name for name, known in _TASK_OF_ARCHITECTURE.items()}
-    return classes.get(task)
