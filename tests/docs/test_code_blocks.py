@@ -129,7 +129,7 @@ def _run_session(block: Block, namespace: dict[str, Any], where: str) -> None:
 
 def _run_commands(block: Block, where: str) -> None:
     """Run a block; in a ``console`` block, compare what each command prints."""
-    commands = [(command, None) for command in _COMMANDS.findall(block.text)]
+    commands: list[tuple[str, str | None]] = [(c, None) for c in _COMMANDS.findall(block.text)]
     if block.language == "console":
         parts = re.split(r"^\$ (.*)\n", block.text, flags=re.MULTILINE)[1:]
         commands = list(zip(parts[::2], parts[1::2], strict=True))
@@ -164,8 +164,11 @@ def _parse(block: Block, where: str) -> None:
         elif program in ("bash", "python") and not arguments[0].startswith("-"):
             assert any((folder / arguments[0]).exists() for folder in (ROOT, TINY)), where
         elif program in COMMANDS:
-            name, *arguments = [*COMMANDS[program], *arguments]
-            found = main.get_command(click.Context(main), name)
+            found: click.Command | None = main
+            arguments = [*COMMANDS[program], *arguments]
+            while isinstance(found, click.Group):
+                name, *arguments = arguments
+                found = found.get_command(click.Context(found), name)
             assert found is not None, f"{where}: no command {name}"
             try:
                 found.make_context(name, arguments)
