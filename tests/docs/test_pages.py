@@ -49,8 +49,6 @@ def test_paths_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_keep_to_their_width(page: Path) -> None:
     """Prose 100 columns, rows of tables 120."""
-    if page.is_relative_to(ROOT / "plugins"):
-        pytest.skip("these pages keep to other widths")
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         most = 120 if line.startswith("|") else 100
         assert len(line) <= most, f"{name_of(page)}:{number} has {len(line)} columns"
