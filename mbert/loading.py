@@ -108,9 +108,13 @@ def _exported(
             "into. Set MBERT_CACHE, or export it with mbert-export and load the bundle."
         )
     checkpoint = open_checkpoint(os.fspath(path), revision)
-    key: list[Any] = [__version__, checkpoint.source, checkpoint.revision, task, precision]
-    if checkpoint.revision is None:
-        key += [_stamp(file) for file in sorted(checkpoint.folder.rglob("*")) if file.is_file()]
+    key: list[Any] = [__version__, task, precision, checkpoint.revision]
+    if checkpoint.revision is not None:
+        key.append(checkpoint.source)
+    else:
+        # However the folder is written: relative or absolute.
+        folder = checkpoint.folder.resolve()
+        key += [_stamp(file) for file in sorted(folder.rglob("*")) if file.is_file()]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
     bundle = cache / "bundles" / f"{Path(path).resolve().name}-{digest}"
     if (bundle / MANIFEST).exists():

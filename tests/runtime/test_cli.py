@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from click.testing import CliRunner, Result
 
 import mbert
 from mbert.cli import main
+from mbert.runtime.model import LOOK_AHEAD
+from support.task_cases import CASES, extract_bundles
 from support.text import SENTENCES
 
 MASKED = ("The [MASK] rose.", "Bread is made of [MASK] and [MASK].")
@@ -205,3 +209,81 @@ def test_bytes_that_are_no_text_are_refused(
         assert done.returncode == 1
         assert b"Traceback" not in done.stderr
         assert done.stderr.startswith(b"Error: ")
+
+
+# ---- streaming
+
+
+def test_the_first_result_comes_before_the_last_line_is_written(
+    embed_bundle: Path, embedder: mbert.Embedder, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", PROGRAM, "run", str(embed_bundle), "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found = []
+        # Lines in blocks of 1, 2 and 4: each block's results come before the next one is written.
+        for count in (1, 2, 4):
+            for _ in range(count):
+                process.stdin.write(SENTENCES[len(found) % 6] + "\n")
+            process.stdin.flush()
+            found += [json.loads(process.stdout.readline()) for _ in range(count)]
+        process.stdin.write("the last")
+        process.stdin.close()
+        found.append(json.loads(process.stdout.readline()))
+        assert process.wait(60) == 0
+    assert found[-1]["text"] == "the last"
+    expected = embedder.embed([entry["text"] for entry in found])
+    vectors = np.array([entry["embedding"] for entry in found], np.float32)
+    np.testing.assert_allclose(vectors, expected, atol=2e-5)
+
+
+def test_an_error_comes_after_the_results_before_it(masker: mbert.MaskFiller) -> None:
+    given = "one [MASK]\ntwo [MASK]\nthree [MASK]\nfour\n"
+    result = run(masker.context.folder, "--json", given=given)
+    assert result.exit_code == 1
+    assert "Text 3" in result.stderr
+    shown = [json.loads(line)["text"] for line in result.stdout.splitlines()]
+    assert shown == ["one [MASK]", "two [MASK]", "three [MASK]"]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "question-answering"])
+def test_lines_are_not_kept(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Memory is bounded: at most as many lines are read ahead as an iterator's block holds."""
+    case = CASES[name]
+    bundle = extract_bundles(tmp_path_factory.mktemp("streams"))[case.bundle]
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield case.single("a")
+
+    count = 2 * LOOK_AHEAD + 500
+    with mbert.load(bundle, threads=2) as model:
+        answers = model.commands[0].answer(model, endless())
+        for number, (text, shown, found) in enumerate(itertools.islice(answers, count), 1):
+            assert taken - number < LOOK_AHEAD
+            assert text == case.single("a")
+            assert shown
+            assert found
+    assert taken < count + LOOK_AHEAD
+
+
+def test_contexts_are_not_kept(tmp_path: Path) -> None:
+    bundle = extract_bundles(tmp_path)["question-answering"]
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "the river"
+
+    with mbert.load(bundle, threads=2) as model:
+        answers = model.commands[0].answer(model, endless(), question="What?")
+        for number, _ in enumerate(itertools.islice(answers, LOOK_AHEAD + 100), 1):
+            assert taken - number < LOOK_AHEAD
