@@ -209,7 +209,7 @@ def test_closing_frees_everything(load: Callable[..., Machine]) -> None:
 def test_a_session_that_was_closed_elsewhere_says_so(load: Callable[..., Machine]) -> None:
     """One thread runs while another closes the model."""
     machine = load()
-    session = machine.model._runner._session
+    session = machine.model.engine._session
     assert session is not None
     machine.model.close()
     with pytest.raises(BackendError, match="closed"):
