@@ -91,6 +91,10 @@ oldest: $(OLDEST)  ## set up the oldest ONNX Runtime that is supported, for its 
 test: install pylate oldest  ## run the tests against the installed wheel
 	$(BIN)/pytest
 
+.PHONY: test-thorough
+test-thorough: install pylate oldest  ## run the tests that `make test` leaves out
+	$(BIN)/pytest -m thorough
+
 .PHONY: bench
 bench: install  ## measure base-size random weights against PyTorch, ONNX Runtime and OpenVINO
 	$(BIN)/mbert-bench run --random base --against pytorch,onnxruntime,openvino

@@ -25,6 +25,7 @@ from mbert.runtime.manifest_reader import read_manifest
 from support.checkpoints import SMALL, make_checkpoint
 from support.exports import listed
 from support.sentence import save_sentence_transformer
+from support.thinning import thinned
 
 placement_module: Any = importlib.import_module("mbert.export.placement")
 runtimes_module: Any = importlib.import_module("mbert.export.verify.runtimes")
@@ -48,7 +49,7 @@ def l4(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("gpu", [name for name in AHEAD_OF_TIME if name != "l4"])
+@pytest.mark.parametrize("gpu", thinned([name for name in AHEAD_OF_TIME if name != "l4"], ["t4"]))
 def test_an_engine_is_built_for_every_target(
     checkpoint: Path, tmp_path: Path, small_batch: None, gpu: str
 ) -> None:
@@ -125,6 +126,7 @@ def test_an_engine_whose_attention_is_not_fused_is_refused(
     assert listed(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_activations_are_linear_in_the_tokens(tmp_path: Path, small_batch: None) -> None:
     checkpoint = make_checkpoint(
         tmp_path / "long", "feature-extraction", num_hidden_layers=2, max_position_embeddings=8192
@@ -241,7 +243,7 @@ def test_where_such_a_gpu_is_the_bundle_is_run_on_it(
         assert check["max_abs_error"] > 0
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("precision", thinned(["fp16", "bf16", "fp32"], ["fp16"]))
 def test_h100_gets_its_engine_at_first_load(
     checkpoint: Path, tmp_path: Path, small_batch: None, precision: str
 ) -> None:

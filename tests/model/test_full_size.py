@@ -16,7 +16,7 @@ from mbert.runtime.bundle import open_bundle
 from support.checkpoints import make_model, save_model
 from support.comparison import judge, random_sequences
 
-pytestmark = pytest.mark.full_size
+pytestmark = [pytest.mark.full_size, pytest.mark.thorough]
 
 MB = 1_000_000
 EXPORT_PEAK = 4000 * MB

@@ -13,6 +13,7 @@ from support.attention import Judgement, judge
 from support.cases import CASES, HEAD_DIMS, Case
 from support.emulated import VARIANTS, EmulationError, Variant, run_attention
 from support.onnx_nodes import reduce
+from support.thinning import thinned
 
 ROTATIONS = ("fused", "workspace")
 SHORT_CASES = [
@@ -34,7 +35,7 @@ def judged(case: Case, dtype: str) -> tuple[dict[str, NDArray[Any]], Judgement]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.id)
-@pytest.mark.parametrize("case", SHORT_CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", thinned(SHORT_CASES, SHORT_CASES[::4]), ids=lambda case: case.id)
 def test_shared_cases(case: Case, variant: Variant) -> None:
     inputs, judgement = judged(case, variant.dtype)
     fused, workspace = (

@@ -1,0 +1,19 @@
+"""Parameters of tests that only a thorough run takes: ``make test-thorough``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+
+def thinned(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
+    """Return parameters for ``cases``; those that are not in ``keep`` are marked thorough."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=() if case in keep else pytest.mark.thorough,
+        )
+        for case in cases
+    ]
