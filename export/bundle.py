@@ -43,7 +43,10 @@ def check_destination(output: Path, force: bool) -> None:
 
 
 def _is_bundle(folder: Path) -> bool:
-    """Return whether ``folder`` is a bundle of any format; other programs use manifest.json too."""
+    """Return whether ``folder`` is a bundle of any format.
+
+    Other programs have a manifest.json too.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

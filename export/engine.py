@@ -53,8 +53,8 @@ def build_engine(
         folder / MODEL, folder / name, engine, progress, placement.device
     )
     # Without fusion, attention would store a score for every pair of tokens: slow and too large.
-    wanted = (layers,) * len(engine.profiles)
-    if report.fused_attention is not None and report.fused_attention != wanted:
+    expected = (layers,) * len(engine.profiles)
+    if report.fused_attention is not None and report.fused_attention != expected:
         raise ExportError(
             f"{report.builder} fused the attention of {report.fused_attention} layers, by profile; "
             f"the model has {layers}. Use --backend tensorrt, and please report the checkpoint's "

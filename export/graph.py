@@ -46,7 +46,7 @@ def write_graph(
 
 
 def _form(placement: Placement) -> tuple[int, Callable[[ir.Model], None]]:
-    """Return the opset to trace with, and the function that brings the graph into its form."""
+    """Return the opset to trace with, and the function that adapts the graph."""
     if placement.backend == "tensorrt-rtx":
         return padded.OPSET, padded.to_padded
     if placement.backend == "tensorrt":
@@ -55,7 +55,10 @@ def _form(placement: Placement) -> tuple[int, Callable[[ir.Model], None]]:
 
 
 def _address_plugins(model: ir.Model) -> None:
-    """Name the plugins for TensorRT's parser. No bodies are attached: it might prefer them."""
+    """Name the plugins for TensorRT's parser.
+
+    Function bodies are not attached: the parser might prefer them.
+    """
     for node in model.graph:
         if node.domain == DOMAIN:
             node.attributes["plugin_namespace"] = ir.AttrString("plugin_namespace", DOMAIN)

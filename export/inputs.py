@@ -41,7 +41,7 @@ def make_batch(
 
 
 def extra_inputs(model: nn.Module) -> tuple[str, ...]:
-    """Return the inputs of ``model`` beside ``input_ids`` and ``cu_seqlens``, in order."""
+    """Return the inputs beside ``input_ids`` and ``cu_seqlens``, in order."""
     return tuple(inspect.signature(model.forward).parameters)[2:]
 
 

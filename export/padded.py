@@ -1,4 +1,4 @@
-"""The graph for engines without plugins: attention in standard operators that they fuse.
+"""The graph for engines without plugins: attention in standard operators.
 
 Global layers attend to each sequence as a group, padded to the longest of the call. Windowed layers
 attend to blocks of packed tokens. So padding costs time in global attention only. The packer passes
@@ -28,7 +28,9 @@ _LEAST_BLOCK = 64
 
 
 def tokens_multiple(windows: Sequence[int]) -> int:
-    """Return the divisor of the number of tokens for layers with these windows (-1: global).
+    """Return the number that the tokens of a call are a multiple of.
+
+    ``windows`` has one entry for each layer; -1: global.
 
     A block is at least as wide as its layer's window.
     """
@@ -40,7 +42,7 @@ def _block(window: int) -> int:
 
 
 def to_padded(model: ir.Model) -> None:
-    """Replace mbert's operators in ``model`` by standard ones, and its inputs to match.
+    """Replace mbert's operators in ``model`` by standard ones, and its inputs.
 
     ``cu_seqlens`` stays where sequences are pooled; new are ``positions`` int32 [tokens],
     ``pad_index`` int32 [groups, length], ``unpad_index`` int32 [tokens] and ``key_mask`` bool
@@ -85,7 +87,7 @@ def to_padded(model: ir.Model) -> None:
 
 
 class _Writer:
-    """Writes the calls that replace one operator; calls that layers share are written once."""
+    """Writes the calls that replace an operator; shared calls are written once."""
 
     def __init__(self, graph: ir.Graph, inputs: dict[str, ir.Value]) -> None:
         self._graph = graph

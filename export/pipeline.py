@@ -104,7 +104,7 @@ def plan_export(
     calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
 ) -> ExportPlan:
-    """Plan an export; read no weights, download none, write nothing. See :func:`convert`.
+    """Plan an export without weights, and write nothing; see :func:`convert`.
 
     Raises:
         CheckpointError: the checkpoint's config cannot be read or is not supported.

@@ -56,7 +56,13 @@ class Placement:
 def choose_placement(
     gpu: str | None, backend: str, precision: str, hardware_compatibility: str = "none"
 ) -> Placement:
-    """Choose the backend for ``gpu`` (None: the CPU); backend and precision may be "auto".
+    """Choose the backend and the candidate precisions for a target.
+
+    Args:
+        gpu: see :func:`mbert.export.targets.find_target`; None: the CPU.
+        backend: a name, or "auto".
+        precision: a name, or "auto".
+        hardware_compatibility: of TensorRT's engine.
 
     Raises:
         ExportError: a name is unknown, or backend, precision, target and compatibility do not go

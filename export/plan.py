@@ -1,4 +1,4 @@
-"""The plan of an export: pure, made from names and the checkpoint's config, without weights."""
+"""The plan of an export, made from the checkpoint's config without weights."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def shape_of(config: ModelConfig) -> dict[str, object]:
 
 
 def _check_head_dim(head_dim: int, placement: Placement) -> None:
-    """Raise unless the backend's attention takes the size of a head (docs/operators.md)."""
+    """Raise unless the backend's attention takes the head size."""
     if placement.target is None:
         sizes: Collection[int] = range(16, 257, 16)
         words = "multiples of 16 from 16 to 256"

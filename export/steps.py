@@ -51,7 +51,7 @@ class Reporter:
 
 @dataclass
 class ExportState:
-    """Everything that the steps hand to each other; each field is set by the step that makes it.
+    """What the steps hand to each other; the step that makes a field sets it.
 
     Attributes:
         plan: what to make.
@@ -83,7 +83,7 @@ class ExportState:
 
     @property
     def is_converted_later(self) -> bool:
-        """Return whether the graph is verified in another precision before it is converted."""
+        """Return whether the graph is verified in another precision first."""
         return self.precision.verified_as is not self.precision
 
 
@@ -199,7 +199,7 @@ def write(state: ExportState, folder: Path) -> None:
 
 
 def verify_graph(state: ExportState, folder: Path) -> None:
-    """Compare the graph with PyTorch; convert it afterwards if this machine cannot run it."""
+    """Compare the graph with PyTorch, and convert it if that comes afterwards."""
     placement = state.plan.placement
     with state.reporter.step("verify"):
         runtimes = local_runtimes(folder, placement.backend, state.graph, state.engine)
@@ -211,7 +211,10 @@ def verify_graph(state: ExportState, folder: Path) -> None:
 
 
 def _convert_verified(state: ExportState, folder: Path) -> None:
-    """Convert the verified graph; record PyTorch's own error: the new graph cannot run here."""
+    """Convert the verified graph, and record PyTorch's own error.
+
+    The new graph cannot run on this machine.
+    """
     precision, plan = state.precision, state.plan
     precision.convert(state.model, state.source.config, state.calibration)
     own_errors = state.reference.model_errors(state.model)

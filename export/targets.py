@@ -94,7 +94,7 @@ _SM = re.compile(r"sm_?(\d{2,3})")
 
 
 def target_of_card(name: str) -> Target | None:
-    """Return the target of a card by the driver's name for it; None for an unknown card.
+    """Return the target of a card by its driver's name; None if it is unknown.
 
     "NVIDIA A100-SXM4-80GB" is a100, "NVIDIA L40S" is l40s.
     """
@@ -104,15 +104,17 @@ def target_of_card(name: str) -> Target | None:
 
 
 def find_target(name: str) -> Target:
-    """Look up a GPU by its name or as ``sm_XX``; case, blanks, hyphens and underscores are ignored.
+    """Look up a GPU by its name or as ``sm_XX``.
+
+    Case, blanks, hyphens and underscores are ignored.
 
     Raises:
         ExportError: no such GPU (the message has the nearest names), or one that is too old.
     """
-    wanted = _normalised(name)
-    if wanted in TARGETS:
-        return TARGETS[wanted]
-    if match := _SM.fullmatch(wanted):
+    key = _normalised(name)
+    if key in TARGETS:
+        return TARGETS[key]
+    if match := _SM.fullmatch(key):
         digits = match[1]
         target = Target(f"sm_{digits}", f"{digits[:-1]}.{digits[-1]}")
         if target.sm < LEAST_SM:
@@ -121,7 +123,7 @@ def find_target(name: str) -> Target:
                 "needs 7.5 (T4, RTX 20) or newer."
             )
         return target
-    nearest = difflib.get_close_matches(wanted, TARGETS, n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(key, TARGETS, n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
     raise ExportError(
         f"There is no target {name!r}. {meant}Known are {', '.join(TARGETS)}, and sm_XX for any "

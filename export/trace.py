@@ -113,7 +113,7 @@ def signature(values: list[ir.Value]) -> tuple[TensorSpec, ...]:
 
 
 def _translations() -> dict[Any, Any]:
-    """Map each PyTorch operator to a function that writes the ONNX node of the same name."""
+    """Map each PyTorch operator to a function that writes its ONNX node."""
     domain = onnxscript.values.Opset(DOMAIN, DOMAIN_VERSION)
     return {
         getattr(torch.ops.mbert, operator.torch_name).default: _translation(
@@ -124,7 +124,7 @@ def _translations() -> dict[Any, Any]:
 
 
 def _translation(node: Callable[..., Any], operator: Operator) -> Callable[..., Any]:
-    """Make tensors the node's inputs and other arguments its attributes, names as their codes."""
+    """Make tensors inputs of the node, and other arguments attributes."""
     types = {tensor.name: Any for tensor in operator.inputs} | {
         attribute.name: str if attribute.codes else _PYTHON_TYPES[attribute.type]
         for attribute in operator.attributes

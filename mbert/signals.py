@@ -1,4 +1,4 @@
-"""Signals that end a command: they unwind it as Ctrl-C does, so that nothing stays half-written."""
+"""Unwind a command on signals as Ctrl-C does: nothing stays half-written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import signal
 
 
 def unwind_on_signals() -> None:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, unless they are ignored, as under nohup."""
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt.
+
+    A signal that is ignored at the start, as nohup has it, stays ignored.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

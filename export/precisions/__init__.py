@@ -1,4 +1,4 @@
-"""Precisions: one file each. A new one is a new file and an entry in :data:`PRECISIONS`."""
+"""The precisions, one file each. A new one is a file and an entry here."""
 
 from __future__ import annotations
 

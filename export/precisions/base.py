@@ -54,7 +54,7 @@ class Precision(ABC):
 
     @property
     def verified_as(self) -> Precision:
-        """Return the precision in which the graph is verified on the machine of the export."""
+        """Return the precision in which the exporting machine verifies the graph."""
         return self
 
     def target_refusal(self, target: Target | None) -> str | None:
@@ -70,7 +70,7 @@ class Precision(ABC):
         return None
 
     def calibrate(self, model: nn.Module, config: ModelConfig, sample: Sample) -> Calibration:
-        """Run ``sample`` through ``model`` (float32, of any task) and keep the measurements."""
+        """Run ``sample`` through a float32 model and keep the measurements."""
         return Calibration(sample)
 
     def overflow(self, model: nn.Module, calibration: Calibration) -> str | None:
@@ -81,7 +81,7 @@ class Precision(ABC):
     def convert(
         self, model: nn.Module, config: ModelConfig, calibration: Calibration | None
     ) -> None:
-        """Convert ``model`` (float32 or float64) in place; PyTorch then rounds as kernels do."""
+        """Convert a float32 or float64 model in place, to round as kernels do."""
 
     def prepare_graph(self, model: nn.Module, config: ModelConfig) -> None:  # noqa: B027
         """Change a converted ``model`` in place, before it is traced."""
@@ -91,7 +91,7 @@ class Precision(ABC):
 
 
 class GpuPrecision(Precision):
-    """A precision that is a cast of all parameters; the ranges of activations are measured."""
+    """A cast of all parameters; the ranges of activations are measured."""
 
     processor = "gpu"
     dtype: ClassVar[torch.dtype]

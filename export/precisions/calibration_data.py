@@ -1,4 +1,4 @@
-"""The text that a precision is calibrated on, and hooks to measure a model while it runs."""
+"""Calibration text, and hooks that measure a model while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANDOM_LENGTHS = (8, 64, 256, _LONGEST)
 
 @dataclass(frozen=True)
 class Sample:
-    """A text: its name, and its sequences of int32 token ids with their special tokens."""
+    """A text's name and its sequences of int32 ids, special tokens included."""
 
     name: str
     sequences: list[NDArray[np.int32]]

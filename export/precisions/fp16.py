@@ -1,4 +1,4 @@
-"""float16, on a GPU. As fast as bfloat16 and eight times finer, but its range may be too small."""
+"""float16, on a GPU: eight times finer than bfloat16, of smaller range."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def record(maxima: Mapping[str, float]) -> dict[str, Any]:
 
 
 def measure(model: nn.Module, sample: Sample, vocab_size: int) -> dict[str, float]:
-    """Run ``sample`` through ``model`` (float32, of any task) and return the largest magnitudes.
+    """Run ``sample`` through a float32 model; return the largest magnitudes.
 
     Keys are places in the order of computation: a module's name for its output, "the input of"
     such a name, and ``.scores`` behind an attention's.
@@ -65,7 +65,10 @@ def measure(model: nn.Module, sample: Sample, vocab_size: int) -> dict[str, floa
 
 
 def _recording(model: nn.Module, maxima: dict[str, float]) -> AbstractContextManager[None]:
-    """Hook all layers: outputs, and inputs, among them GeGLU's products and residual sums."""
+    """Hook outputs and inputs of all layers.
+
+    GeGLU's products and residual sums appear as inputs only.
+    """
 
     def note(place: str, value: Tensor) -> None:
         # NaN counts as infinite.

@@ -15,7 +15,7 @@ _FACTOR = 4.0
 
 
 class CpuFloat32(Precision):
-    """float32 on a CPU: fused layers where the kernels have panels for the model's sizes."""
+    """float32 on a CPU, in fused layers if the kernels have panels for all sizes."""
 
     name = "fp32"
     processor = "cpu"

@@ -17,7 +17,7 @@ from .base import Precision, cast
 
 
 def unfit_size(config: ModelConfig) -> str | None:
-    """Name a size that the kernels have no panels for; None if all are multiples of 16."""
+    """Name a size that is no multiple of 16, as panels need; None if all are."""
     for name in ("hidden_size", "intermediate_size"):
         if getattr(config, name) % PANEL_OUTPUTS:
             return f"{name} is {getattr(config, name)}, not a multiple of {PANEL_OUTPUTS}"
@@ -45,7 +45,7 @@ class ReducedOnCpu(Precision):
 
 
 def fuse(model: nn.Module, config: ModelConfig, dtype: torch.dtype) -> None:
-    """Replace the layers of ``model`` by fused ones, in place; the rest becomes float32.
+    """Replace layers by fused ones, in place; the rest becomes float32.
 
     Args:
         model: of any task, in float32 or float64.
@@ -76,7 +76,7 @@ def replace_vocabulary(
     embedding: Callable[[Tensor], nn.Module],
     decoder: Callable[[nn.Linear], FusedLinear],
 ) -> None:
-    """Replace the layers with a row for each token: the embedding and fill-mask's decoder.
+    """Replace the embedding and fill-mask's decoder.
 
     Two kinds of decoder stay: that of a sparse embedding, which slices it by blocks of the
     vocabulary, and one that the kernels have no panels for.
@@ -101,7 +101,7 @@ def parameters_of(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
 
 
 def norm_of(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Return weight and bias, zeros for a missing bias; None if ``norm`` is no LayerNorm."""
+    """Return weight and bias (zeros if missing); None if it is no LayerNorm."""
     if not isinstance(norm, nn.LayerNorm):
         return None
     weight = norm.weight.detach()

@@ -1,4 +1,4 @@
-"""int8, on a CPU: the encoder's linear layers, the embedding and fill-mask's decoder.
+"""int8, on a CPU: encoder layers, embedding and fill-mask's decoder.
 
 A channel much larger than its neighbours would make the steps of its row coarse. It is divided by a
 factor at its origin, and the weights that it meets are multiplied by that factor (Xiao et al. 2022,
@@ -74,7 +74,7 @@ class InputSample(Calibration):
 
 
 def sample_activations(model: nn.Module, sample: Sample) -> Activations:
-    """Run ``sample`` through the encoder of ``model`` (float32); keep its layers' inputs."""
+    """Run ``sample`` through a float32 encoder; keep its layers' inputs."""
     found: Activations = {}
     with _recording(model, found, _SAMPLE_ROWS / sample.tokens), torch.inference_mode():
         for ids in sample.sequences:
@@ -106,7 +106,7 @@ def _recording(model: nn.Module, found: Activations, share: float) -> AbstractCo
 
 
 def quantize(model: nn.Module, config: ModelConfig, activations: Activations) -> None:
-    """Replace the layers of ``model`` by quantized ones, in place; the rest becomes float32.
+    """Quantize layers, embedding and decoder in place; the rest is float32.
 
     The sizes of ``config`` have to fit (:func:`mbert.export.precisions.fusion.unfit_size`).
     """
@@ -151,7 +151,7 @@ def _quantize_layer(
 def _smoothed(
     linear: nn.Linear, activations: tuple[Tensor, Tensor], smooth: bool = True
 ) -> tuple[QuantizedWeight, Tensor]:
-    """Quantize ``linear``; return it and the factors to divide its inputs by, [inputs]."""
+    """Quantize ``linear``; return it and the divisors of its inputs, [inputs]."""
     weight, bias = parameters_of(linear)
     largest, rows = activations
     exact = rows @ weight.T
@@ -169,7 +169,10 @@ def _smoothed(
 
 
 def _factors(largest: Tensor, weight: Tensor, strength: float) -> Tensor:
-    """Return ``largest^strength / (largest weight)^(1 - strength)`` by channel; 1 for a zero."""
+    """Return ``largest^strength / (largest weight)^(1 - strength)`` by channel.
+
+    A channel of zeros has the factor 1.
+    """
     if strength == 0.0:
         return torch.ones_like(largest)
     of_weights = weight.abs().amax(0)

@@ -42,7 +42,7 @@ def verify_bundle(
     device: str | None = None,
     progress: Progress = lambda name: nullcontext(),
 ) -> dict[str, Any]:
-    """Run texts through a bundle, as users run it, and through PyTorch; compare as an export does.
+    """Compare a bundle, as users run it, with PyTorch on texts.
 
     Args:
         bundle: a folder written by ``mbert-export``; one for a GPU needs that GPU.
@@ -114,7 +114,7 @@ def _summary(
 
 
 def _check_shape(source: Checkpoint, bundle: Bundle) -> None:
-    """Raise if the checkpoint is another model: its weights would only fail the comparison."""
+    """Raise unless the checkpoint has the bundle's shape."""
     shape = shape_of(source.config)
     differing = [
         f"{key} is {value!r}, the bundle's is {bundle.manifest.model[key]!r}"
@@ -174,7 +174,7 @@ def _calibrate(
 
 
 def _worst(records: Sequence[dict[str, Any]], output: str) -> dict[str, float]:
-    """Return the figures of the batch whose error is nearest its tolerance, or farthest beyond."""
+    """Return the figures of the batch with the largest error over tolerance."""
     figures = [
         {**errors[output], **record["outputs"][output]}
         for record in records

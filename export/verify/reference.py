@@ -33,7 +33,7 @@ Arrays = Sequence[NDArray[Any]]  # the outputs, in the order of the graph
 
 @dataclass(frozen=True)
 class Reference:
-    """A packed batch, and PyTorch's results in float64 and in the precision of the export.
+    """A packed batch, and PyTorch's results in float64 and in a precision.
 
     Attributes:
         inputs: the batch.
@@ -76,7 +76,7 @@ class Reference:
 def edge_case_batch(
     model: nn.Module, config: ModelConfig, max_length: int, text: Sample | None = None
 ) -> dict[str, NDArray[np.int32]]:
-    """Make a batch of lengths around block boundaries, of random ids or of a text's ids.
+    """Make a batch of lengths around block boundaries.
 
     Args:
         model: determines the extra inputs.

@@ -46,7 +46,7 @@ def local_runtimes(
 
 
 def gpu_runtime(folder: Path, manifest: Manifest, device: int) -> dict[str, SessionFactory]:
-    """Return the way in which users run the bundle in ``folder``, on a GPU of this machine."""
+    """Return the backend of a bundle on a GPU, as users run it."""
 
     def opened() -> Run:
         bundle = Bundle(folder, manifest)

@@ -1,4 +1,4 @@
-"""Backends: ONNX Runtime, TensorRT and TensorRT-RTX. Each loads a model and runs it."""
+"""Backends that load and run a model: ONNX Runtime and the two TensorRTs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA runtime through NVIDIA's bindings: devices, memory, streams and captured graphs."""
+"""The CUDA runtime: devices, memory, streams and captured graphs."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Stream:
         self._call("cudaStreamSynchronize", self.handle)
 
     def capture(self, issue: Callable[[], None]) -> Any | None:
-        """Record the work that ``issue`` enqueues as a graph; None if it cannot be captured."""
+        """Capture the work that ``issue`` enqueues; None if that is impossible."""
         # Thread-local: calls of other threads do not end the capture.
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         graph = None
@@ -235,12 +235,12 @@ def _named(runtime: Any, error: Any) -> str:
 def _driver_hint(runtime: Any) -> str:
     """Say whether the driver is older than the bindings need."""
     _, driver = runtime.cudaDriverGetVersion()
-    _, wanted = runtime.cudaRuntimeGetVersion()
-    if not driver or driver // 1000 >= wanted // 1000:
+    _, required = runtime.cudaRuntimeGetVersion()
+    if not driver or driver // 1000 >= required // 1000:
         return ""
     return (
         f" The driver is for CUDA {_version(driver)}, the installed cuda-bindings are for "
-        f"{_version(wanted)}: update the driver, or install packages for CUDA "
+        f"{_version(required)}: update the driver, or install packages for CUDA "
         f"{driver // 1000} (docs/platforms.md)."
     )
 

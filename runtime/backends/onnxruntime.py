@@ -1,4 +1,4 @@
-"""ONNX Runtime, with mbert's kernels or with the standard operators that a bundle carries."""
+"""ONNX Runtime, with mbert's kernels or with standard operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: building engines, keeping them in a cache, and running them.
+"""TensorRT and TensorRT-RTX: build engines, cache them, run them.
 
 Both have the same Python API under two module names; a :class:`Library` object stands for each.
 Neither module is imported before a bundle or an export needs it.

@@ -63,7 +63,7 @@ class Library(ABC):
         return trt
 
     def unavailable(self) -> str | None:
-        """Say why the library cannot be used and how to install it; None if it can be used."""
+        """Say why the library cannot be used, and the remedy; None if it can."""
         try:
             self.load()
         except BackendError as error:
@@ -107,10 +107,10 @@ class Library(ABC):
 
     @abstractmethod
     def build_here(self, request: BuildRequest, progress: Progress, warn: Warn) -> BuildReport:
-        """Build an engine in this process; see :func:`mbert.runtime.backends.tensorrt.build`."""
+        """Build an engine in this process, which is the child of :meth:`build`."""
 
     def deserialize(self, log: Log, engine: bytes) -> Any:
-        """Return the engine of a file; None if the library refuses it, for a reason in ``log``."""
+        """Return the engine of a file; None if it is refused, as ``log`` says."""
         runtime = self.load().Runtime(log.sink)
         # Plugins travel inside the engine, as a shared library.
         runtime.engine_host_code_allowed = bool(self.domains)
@@ -120,7 +120,7 @@ class Library(ABC):
     def contexts(
         self, engine: Any, runtime_cache: Path | None, owned: ExitStack
     ) -> Callable[[], Any]:
-        """Return a function that makes execution contexts; the caller hands them their memory.
+        """Return a function that makes execution contexts that own no memory.
 
         Args:
             engine: the deserialized engine.

@@ -1,4 +1,4 @@
-"""The engine cache: an engine that a bundle lacks is built at its first load and kept."""
+"""The engine cache, for bundles whose engine is built at the first load."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def cached_engine(
 
 
 def runtime_cache_file(key: str) -> Path | None:
-    """Return the file that keeps kernels compiled while an engine runs; None without a cache."""
+    """Return the file that keeps compiled kernels; None without a cache."""
     folder = _folder()
     return folder and folder / f"{key}.runtime"
 

@@ -1,4 +1,4 @@
-"""From a bundle to a session of TensorRT or TensorRT-RTX: check the machine, then load."""
+"""Check the machine, then load a bundle's engine."""
 
 from __future__ import annotations
 

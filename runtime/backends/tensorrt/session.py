@@ -35,7 +35,7 @@ _SIZES = 64
 
 
 class LRUCache(Generic[Key, Value]):
-    """Keeps up to ``capacity`` values, dropping the least recently used; not thread-safe."""
+    """Keeps the ``capacity`` most recently used values; not thread-safe."""
 
     def __init__(self, capacity: int, drop: Callable[[Value], None]) -> None:
         """``drop`` is called with each value that leaves."""
@@ -80,7 +80,7 @@ class _Prepared:
 
 
 class TensorRTSession:
-    """A loaded engine. :meth:`run` may be called from several threads; calls run one by one.
+    """A loaded engine; thread-safe, with calls running one by one.
 
     Loading allocates the inputs, activations and outputs of the largest call of any profile. Calls
     of the same sizes share an execution context and, from the second call, a CUDA graph: their
@@ -267,7 +267,10 @@ def _read(path: Path) -> bytes:
 
 
 def _dtypes(trt: Any, engine: Any) -> dict[str, str]:
-    """Return the types of inputs and outputs by manifest name; other types by the library's."""
+    """Return the types of inputs and outputs, in the manifest's names.
+
+    Types that manifests do not have are named as the library names them.
+    """
     known = {
         trt.DataType.INT32: "int32",
         trt.DataType.BOOL: "bool",

@@ -1,4 +1,4 @@
-"""TensorRT: builds on a GPU of the target's kind, with mbert's plugins inside the engine."""
+"""TensorRT: builds on a GPU like the target, with plugins in the engine."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TensorRT(Library):
     def contexts(
         self, engine: Any, runtime_cache: Path | None, owned: ExitStack
     ) -> Callable[[], Any]:
-        """Return a function that makes execution contexts; nothing is compiled at run time."""
+        """Return a function that makes execution contexts."""
         strategy = self.load().ExecutionContextAllocationStrategy.USER_MANAGED
         return lambda: engine.create_execution_context(strategy)
 
