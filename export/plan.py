@@ -107,7 +107,7 @@ class ExportPlan:
             return "built when the bundle is first loaded on its GPU"
         if placement.backend == "tensorrt":
             return f"built during the export, on cuda:{placement.device}"
-        return "built during the export, on any machine"
+        return "built during the export, without a GPU"
 
     def _verification_text(self) -> str:
         here = "against PyTorch in float64, on this machine"
