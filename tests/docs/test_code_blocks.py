@@ -26,8 +26,14 @@ from support.checkpoints import make_checkpoint
 from support.pages import PAGES, ROOT, Block, blocks, name_of
 from support.retrieval import make_pylate
 from support.text import add_tokenizer
+from support.thinning import thinned
 
 TINY = ROOT / "examples" / "tiny"
+# Pages that make several bundles.
+SLOW = {
+    ROOT / "docs" / name
+    for name in ("choosing-a-precision.md", "labels-and-answers.md", "retrieval.md")
+}
 SHELL = {"sh", "console"}
 # The commands that blocks may run, as arguments of `mbert`.
 COMMANDS = {"mbert": (), "mbert-export": ("export",), "mbert-bench": ("bench",)}
@@ -83,7 +89,7 @@ class _Checker(doctest.OutputChecker):
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", thinned(PAGES, set(PAGES) - SLOW), ids=name_of)
 def test_blocks_run(
     page: Path,
     bundles: Callable[[str], Path],
