@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 Int32Array = NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class TokenSequence:
+class TokenSequence(NamedTuple):
     """One sequence for the graph.
 
     Attributes:

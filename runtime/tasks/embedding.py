@@ -200,7 +200,7 @@ def pool(hidden: FloatArray, pooling: str) -> FloatArray:
     if pooling == "cls":
         first: FloatArray = hidden[0].copy()
         return first
-    mean: NDArray[np.float64] = hidden.sum(axis=0, dtype=np.float64) / len(hidden)
+    mean: NDArray[np.float64] = np.add.reduce(hidden, axis=0, dtype=np.float64) / len(hidden)
     return mean.astype(np.float32)
 
 
