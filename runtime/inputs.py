@@ -173,6 +173,32 @@ def check_packed_input(
     return flat.reshape(array.shape).astype(np.int32)
 
 
+def check_counted(feeds: Mapping[str, Int32Array]) -> None:
+    """Check that the rows that pooling counts belong to their sequences.
+
+    Args:
+        feeds: ``cu_seqlens``, and perhaps ``counted_rows`` and ``counted_offsets``.
+
+    Raises:
+        InputError: only one of the two is there, or a row lies outside of its sequence.
+    """
+    given = [name for name in ("counted_rows", "counted_offsets") if name in feeds]
+    if not given:
+        return
+    if len(given) == 1:
+        raise InputError(f"{given[0]} is given alone; expected counted_rows and counted_offsets.")
+    offsets, cu_seqlens = feeds["counted_offsets"], feeds["cu_seqlens"]
+    sequence = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
+    rows = feeds["counted_rows"][: offsets[-1]]
+    outside = np.flatnonzero((rows < cu_seqlens[sequence]) | (rows >= cu_seqlens[sequence + 1]))
+    if outside.size:
+        i = outside[0]
+        raise InputError(
+            f"counted_rows[{i}] is {rows[i]}, which is not a row of its sequence {sequence[i]}: "
+            f"expected {cu_seqlens[sequence[i]]} to {cu_seqlens[sequence[i] + 1] - 1}."
+        )
+
+
 def check_floats(value: ArrayLike, what: str) -> NDArray[np.float32]:
     """Turn numbers into float32.
 

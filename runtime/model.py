@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike
 from mbert.errors import InputError
 
 from .engine import Array, Engine
-from .inputs import as_sequence, check_count, check_packed, check_packed_input, check_sequences
+from .inputs import (
+    as_sequence,
+    check_count,
+    check_counted,
+    check_packed,
+    check_packed_input,
+    check_sequences,
+)
 from .manifest import Manifest
 from .packing import Int32Array, TokenSequence
 from .progress import progress_bar
@@ -232,6 +239,7 @@ class Model:
                 feeds[name] = check_packed_input(
                     specs[name], value, ids.size, offsets.size - 1, limits.max_sequence_length
                 )
+        check_counted(feeds)
         return self._by_name(self.engine.run_packed(feeds))
 
     def apply(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from mbert.errors import InputError
 
 from ..activations import softmax
-from ..engine import Rows
 from ..inputs import as_sequence
 from ..labels import LabelScore, print_labels
 from ..model import CallOptions
@@ -76,10 +75,6 @@ class ZeroShot(Operation[str, list[LabelScore]]):
         )
         sequences = [TokenSequence(one) for one in ids]
         return [sequences[i : i + count] for i in range(0, len(sequences), count)]
-
-    def reduce(self, rows: Rows, sequence: TokenSequence) -> NDArray[np.float32]:
-        """Return the logits of a pair."""
-        return rows[0]
 
     def decode(self, parts: Sequence[NDArray[np.float32]]) -> list[LabelScore]:
         """[labels][classes] -> labels with scores, best first."""

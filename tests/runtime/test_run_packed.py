@@ -106,3 +106,25 @@ def test_every_input_of_a_manifest_can_be_given(bundles: dict[str, Path]) -> Non
                 np.testing.assert_array_equal(found[name], expected[name])
             if not isinstance(found, dict):
                 np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"counted_rows": [0, 1, 2, 3]}, r"counted_rows.*counted_offsets"),
+        ({"counted_offsets": [0, 1, 2]}, r"counted_offsets.*counted_rows"),
+        # Of two sequences, [0, 1] and [2, 3], one counts the other's token.
+        (
+            {"counted_rows": [0, 1, 1, 0], "counted_offsets": [0, 2, 3]},
+            r"counted_rows\[2\] is 1.*sequence 1.*2 to 3",
+        ),
+    ],
+)
+def test_counted_rows_belong_to_their_sequence(
+    bundles: dict[str, Path], inputs: dict[str, Any], message: str
+) -> None:
+    with (
+        mbert.load(bundles["sentence-similarity-fp32"], threads=1) as model,
+        pytest.raises(InputError, match=message),
+    ):
+        model.run_packed([1, 2, 1, 2], [0, 2, 4], **inputs)
