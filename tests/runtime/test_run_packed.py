@@ -124,7 +124,7 @@ def test_counted_rows_belong_to_their_sequence(
     bundles: dict[str, Path], inputs: dict[str, Any], message: str
 ) -> None:
     with (
-        mbert.load(bundles["sentence-similarity-fp32"], threads=1) as model,
+        mbert.load(bundles["sentence-similarity"], threads=1) as model,
         pytest.raises(InputError, match=message),
     ):
         model.run_packed([1, 2, 1, 2], [0, 2, 4], **inputs)
