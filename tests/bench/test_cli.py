@@ -18,7 +18,6 @@ from mbert.bench.sgemm import Ceiling
 from mbert.bench.workloads import WORKLOADS, batches, padded_tokens
 from support.checkpoints import make_checkpoint
 from support.text import add_tokenizer
-from support.thinning import thinned
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -50,6 +49,7 @@ def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.thorough
 def test_table_json_and_plot(
     bundle: Path,
     small_checkpoint: Path,
@@ -129,10 +129,9 @@ def test_table_json_and_plot(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("quick_sgemm")
-@pytest.mark.parametrize(
-    "task", thinned(["fill-mask", "text-classification", "question-answering"], ["fill-mask"])
-)
+@pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
 def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     if task == "fill-mask":

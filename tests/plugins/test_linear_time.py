@@ -13,6 +13,9 @@ import pytest
 from support.isas import FLOAT_ISAS
 from support.native import cmake_build
 
+# Counts instructions under valgrind.
+pytestmark = pytest.mark.thorough
+
 # For eight times the tokens. The windows at the two ends of a sequence are shorter.
 LARGEST_RATIO = 8.4
 

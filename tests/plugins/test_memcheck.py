@@ -11,6 +11,9 @@ import pytest
 from support.isas import ISAS
 from support.native import cmake_build
 
+# Runs the kernels under valgrind.
+pytestmark = pytest.mark.thorough
+
 # Those that valgrind supports, and the AMX kernels on emulated tiles.
 EMULATED = [*(isa for isa in ISAS if isa in ("scalar", "avx2", "neon")), "amx_emulated"]
 

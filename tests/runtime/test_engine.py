@@ -113,7 +113,7 @@ def test_unattended_tokens_come_back_in_their_places(
 ) -> None:
     plain = sequences_of([length for length, _ in queries])
     sequences = [
-        replace(sequence, unattended=count)
+        sequence._replace(unattended=count)
         for sequence, (_, count) in zip(plain, queries, strict=True)
     ]
     engine, session = engine_of(manifests["multi-vector"])

@@ -16,6 +16,9 @@ from mbert.bench.gpu.build import build, compile_commands, find_nvcc, nvcc_versi
 from mbert.bench.gpu.kernels import Kernels
 from mbert.errors import BackendError
 
+# Compiles the kernels with nvcc.
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -19,6 +19,9 @@ import pytest
 from support.native import ROOT, cmake_build, cmake_configure
 from support.toolchain import has_nvcc, needs_nvcc
 
+# Compiles all kernels for four architectures.
+pytestmark = pytest.mark.thorough
+
 ARCHITECTURES = (75, 80, 90, 120)
 HEAD_DIMS = (32, 64, 128)
 ROTATIONS = ("fused", "workspace")

@@ -20,6 +20,9 @@ from support.native import cmake_build
 from support.onnx_nodes import attention_model, pooling_model, run, session
 from support.toolchain import needs_nvcc
 
+# Builds the library for CUDA on stand-in kernels.
+pytestmark = pytest.mark.thorough
+
 CASE = Case((5, 7), num_heads=2, head_dim=32)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # ONNX Runtime's codes of element types.

@@ -18,6 +18,9 @@ from support.family import make_member
 from support.retrieval import make_pylate
 from support.text import LONG_TEXT, TEXTS
 
+# Runs PyLate in a process for each folder.
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[3]
 PYLATE = ROOT / "build" / "pylate"
 PROGRAM = ROOT / "tests" / "support" / "pylate" / "encode.py"
