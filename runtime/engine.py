@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -65,12 +66,20 @@ class Engine:
         self._open = open_session
         self._session: Session | None = open_session()
         self._process = os.getpid()
+        # A forked child keeps these and never frees them: their threads exist in the parent only.
+        self._inherited: list[Session] = []
+        self._changing = threading.Lock()
 
     def close(self) -> None:
         """Free the session; later calls raise BackendError."""
-        session, self._session = self._session, None
-        if session is not None and self._process == os.getpid():
+        with self._changing:
+            session, self._session = self._session, None
+        if session is None:
+            return
+        if self._process == os.getpid():
             session.close()
+        else:
+            self._inherited.append(session)
 
     @property
     def batch_tokens(self) -> int:
@@ -134,20 +143,29 @@ class Engine:
                 yield replace(batch, indices=[indices[i] for i in batch.indices])
 
     def _current(self) -> Session:
+        if self._process != os.getpid():
+            self._reopen()
         session = self._session
         if session is None:
             raise BackendError("The model has been closed. Load it again.")
-        if self._process != os.getpid():
-            if self.manifest.target != "cpu":
-                raise BackendError(
-                    "The model was loaded before this process was forked, and CUDA does not "
-                    'survive a fork. Use the "spawn" start method, or load it in the child.'
-                )
-            # The parent's session is kept, not freed: its threads exist in the parent only.
-            self._parent_session = session
-            self._session = session = self._open()
-            self._process = os.getpid()
         return session
+
+    def _reopen(self) -> None:
+        """Open a forked child's own session, unless another of its threads has."""
+        with self._changing:
+            if self._process == os.getpid():
+                return
+            if self._session is not None:
+                if self.manifest.target != "cpu":
+                    raise BackendError(
+                        "The model was loaded before this process was forked, and CUDA does not "
+                        'survive a fork. Use the "spawn" start method, or load it in the child.'
+                    )
+                opened = self._open()
+                self._inherited.append(self._session)
+                self._session = opened
+            # Last: a thread that reads it takes the session without the lock.
+            self._process = os.getpid()
 
     def _check_mask(self) -> None:
         if MASK_POSITIONS in self.inputs and self._mask < 0:

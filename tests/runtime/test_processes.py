@@ -6,6 +6,9 @@ import copy
 import multiprocessing
 import os
 import pickle
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,9 +109,10 @@ class _Session:
     """A session that computes nothing and counts."""
 
     def __init__(self) -> None:
-        self.closed = 0
+        self.closed = self.calls = 0
 
     def run(self, feeds: Any) -> list[Any]:
+        self.calls += 1
         return [np.zeros((feeds["input_ids"].size, 64), np.float32)]
 
     def close(self) -> None:
@@ -137,15 +141,60 @@ def test_a_forked_child_opens_a_session_and_leaves_the_parents_alone(
     assert [session.closed for session in sessions] == [0, 1]
 
 
+def test_threads_of_a_forked_child_share_one_session(
+    model: mbert.Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[_Session] = []
+    both = threading.Barrier(2)
+
+    def opened() -> _Session:
+        time.sleep(0.05)  # the other thread arrives meanwhile
+        sessions.append(_Session())
+        return sessions[-1]
+
+    engine = Engine(model.info, opened)
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    parents = sessions[0]
+    used: list[Any] = []
+
+    def run() -> None:
+        both.wait()
+        engine.run_packed(
+            {"input_ids": np.zeros(1, np.int32), "cu_seqlens": np.array([0, 1], np.int32)}
+        )
+        used.append(engine._session)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sessions) == 2
+    assert used == [sessions[1]] * 2
+    assert [session.calls for session in sessions] == [0, 2]
+    # Kept through a close, since freeing it would wait for threads that the child lacks.
+    alive = weakref.ref(parents)
+    sessions.clear()
+    del parents
+    for _ in range(2):
+        engine.close()
+    assert alive() is not None
+
+
 def test_a_child_that_only_closes_leaves_the_parents_session_alone(
     model: mbert.Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _Session()
-    engine = Engine(model.info, lambda: session)
+    engine = Engine(model.info, [session].pop)
     process = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: process + 1)
-    engine.close()
+    for _ in range(2):
+        engine.close()
     assert session.closed == 0
+    alive = weakref.ref(session)
+    del session
+    assert alive() is not None
     with pytest.raises(BackendError, match="closed"):
         engine.run_packed({})
 
