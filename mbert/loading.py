@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import BackendError, ExportError, InputError
 from .runtime.cache import cache_folder
+from .runtime.loading import check_options
 from .runtime.loading import load as load_bundle
 from .runtime.manifest import MANIFEST
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("mbert")
 
-# "name" or "organisation/name", as the Hugging Face hub has them.
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# "organisation/name"; "./name" and "../name" are folders.
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def load(
@@ -48,7 +49,7 @@ def load(
         revision: of a hub id only: branch, tag or commit.
         threads: threads of one call of the graph; None: one for each core that this process may
             use, a container's quota included.
-        device: "cpu", "cuda" or "cuda:1"; None: the bundle's target, which it must fit.
+        device: "cpu"; for a bundle also "cuda" or "cuda:1"; None: the bundle's target.
         overflow: default of every call for texts that are too long: "error", "truncate" or
             "window"; None: the task's default.
         kernels: run mbert's kernels. False runs the standard operators that the bundle carries for
@@ -78,6 +79,13 @@ def load(
                     f"{name} is {value!r}, an option of checkpoints; {path} is a bundle."
                 )
         return load_bundle(path, **options)
+    # Before an export that takes minutes.
+    check_options(threads, overflow)
+    if device not in (None, "cpu"):
+        raise InputError(
+            f"device is {device!r}; a checkpoint is exported for this machine's CPU. For a GPU "
+            "export it with `mbert-export --gpu`, and load the bundle."
+        )
     return load_bundle(_exported(path, task, precision, revision), **options)
 
 
@@ -86,7 +94,7 @@ def _is_checkpoint(path: str | os.PathLike[str]) -> bool:
     folder = Path(path)
     if folder.exists():
         return not (folder / MANIFEST).exists() and (folder / "config.json").exists()
-    return isinstance(path, str) and _HUB_ID.fullmatch(path) is not None and "/" in path
+    return isinstance(path, str) and _HUB_ID.fullmatch(path) is not None
 
 
 def _exported(
@@ -97,8 +105,9 @@ def _exported(
         from .export import convert
         from .export.checkpoint.folder import open_checkpoint
     except ModuleNotFoundError as error:
+        found = "a checkpoint" if Path(path).exists() else "not a folder here; it may be a hub id"
         raise BackendError(
-            f"{os.fspath(path)} is a checkpoint, and exporting it needs {error.name}. Install it "
+            f"{os.fspath(path)} is {found}. Exporting a checkpoint needs {error.name}: install it "
             "with `pip install 'mbert[export]'`, or load a bundle."
         ) from error
     cache = cache_folder()
@@ -120,7 +129,13 @@ def _exported(
     if (bundle / MANIFEST).exists():
         return bundle
     _log.warning("Exporting %s to %s: this happens once, and takes a while.", path, bundle)
-    bundle.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(
+            f"{bundle.parent} cannot be made: {error.strerror}. Set MBERT_CACHE to a folder that "
+            "you may write, or export with mbert-export and load the bundle."
+        ) from error
     try:
         convert(
             path,

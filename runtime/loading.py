@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from mbert.errors import InputError
-
 from .backends import open_session
 from .bundle import open_bundle
 from .engine import Engine
-from .inputs import check_choice
+from .inputs import check_choice, check_count
 from .model import Model
 from .tasks import TASKS
 from .tasks.base import TaskContext
@@ -53,10 +51,7 @@ def load(
         BackendError: the backend or the GPU is missing or refuses the bundle.
         InputError: an invalid option.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; expected at least 1, or None.")
-    if overflow is not None:
-        check_choice("overflow", overflow, OVERFLOWS)
+    check_options(threads, overflow)
     opened = open_bundle(bundle)
     manifest = opened.manifest
     tokenizer = None
@@ -78,3 +73,11 @@ def load(
             kernels=kernels,
         ),
     )
+
+
+def check_options(threads: int | None, overflow: str | None) -> None:
+    """Raise InputError unless these options of :func:`load` are valid."""
+    if threads is not None:
+        check_count("threads", threads, ", or None")
+    if overflow is not None:
+        check_choice("overflow", overflow, OVERFLOWS)

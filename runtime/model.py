@@ -69,6 +69,12 @@ class Model:
     def load(cls, bundle: str | os.PathLike[str], **options: Any) -> Self:
         """Load a bundle as this class: :func:`mbert.load` with a precise type.
 
+        Checkpoints are not exported here.
+
+        Args:
+            bundle: a folder written by ``mbert-export``.
+            options: ``threads``, ``device``, ``overflow`` and ``kernels`` of :func:`mbert.load`.
+
         Raises:
             InputError: the bundle is for another class; and as :func:`mbert.load`.
         """
@@ -112,7 +118,7 @@ class Model:
         def __getattr__(self, name: str) -> Any:
             """Say which class has a method that this one lacks."""
             owners = [cls.__name__ for cls in _subclasses(Model) if name in vars(cls)]
-            hint = f"; {' and '.join(owners)} has it" if owners else ""
+            hint = f"; it belongs to {' and '.join(owners)}" if owners else ""
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}{hint}. The bundle's "
                 "task decides the class."

@@ -144,14 +144,14 @@ def test_a_bundle_is_loaded_from_its_folder(bundle: Path, cache: Path) -> None:
     assert not (cache / "bundles").exists()
 
 
-@pytest.mark.parametrize("name", ["empty", "absent", "absent/twice/over"])
+@pytest.mark.parametrize("name", ["empty", "absent", "absent/twice/over", "./absent", "../absent"])
 def test_what_is_neither_is_not_a_bundle(
     tmp_path: Path, cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name):
-        with pytest.raises(BundleError, match=rf"{name}.*manifest\.json"):
+        with pytest.raises(BundleError, match=rf"{Path(name).name}.*manifest\.json"):
             mbert.load(path)
 
 
@@ -164,12 +164,35 @@ def test_a_checkpoint_that_cannot_be_exported_leaves_nothing(tmp_path: Path, cac
     assert not cache.exists() or not list(cache.iterdir())
 
 
+@pytest.mark.parametrize("option", [{"device": "cuda"}, {"threads": 0}, {"overflow": "cut"}])
+def test_options_are_checked_before_a_checkpoint_is_exported(
+    checkpoint: Path, cache: Path, exported: list[dict[str, Any]], option: dict[str, Any]
+) -> None:
+    ((name, value),) = option.items()
+    with pytest.raises(InputError, match=rf"{name}.*{value}"):
+        mbert.load(checkpoint, **option)
+    assert exported == []
+    mbert.load(checkpoint, device="cpu", threads=1, overflow="error").close()
+    assert len(exported) == 1
+
+
+def test_a_cache_that_cannot_be_made_is_named(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MBERT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BackendError, match=r"file/bundles.*MBERT_CACHE"):
+        mbert.load(checkpoint)
+
+
 def test_a_machine_without_the_export_says_what_to_install(
     checkpoint: Path, bundle: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mbert.export", None)
     with pytest.raises(BackendError, match=r"mbert\[export\]"):
         mbert.load(checkpoint)
+    with pytest.raises(BackendError, match=r"org/absent .*not a folder.*mbert\[export\]"):
+        mbert.load("org/absent")
     mbert.load(bundle).close()
 
 
