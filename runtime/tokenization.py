@@ -116,7 +116,7 @@ class Tokenizer:
 
         Raises:
             InputError: a value that is not a text, an id outside the vocabulary, or a text that is
-                too long with overflow "error".
+                too long with overflow "error" or that ``strategy`` cannot make short enough.
         """
         longest = self._longest if longest is None else longest
         limit = longest - added if overflow == "truncate" else None
@@ -203,7 +203,8 @@ class Tokenizer:
             first: index of the first pair in messages.
 
         Raises:
-            InputError: a value that is not a pair of texts, or an id outside the vocabulary.
+            InputError: a value that is not a pair of texts, an id outside the vocabulary, or a
+                question that is longer than ``longest``.
         """
         encodings = self._encodings(pairs, longest, first, "only_second")
         return [
@@ -246,7 +247,15 @@ class Tokenizer:
                 )
             _check_unicode(text, number)
         tokenizer = self._whole if limit is None else self._truncating_to(limit, strategy)
-        encodings: list[Any] = tokenizer.encode_batch(list(texts))
+        try:
+            encodings: list[Any] = tokenizer.encode_batch(list(texts))
+        except Exception as error:  # the binding raises plain Exception
+            if limit is None:
+                raise
+            raise InputError(
+                f"A pair cannot be truncated to {limit} tokens ({error}): the text that is kept "
+                "whole takes them all. Shorten the question or the hypothesis."
+            ) from error
         return encodings
 
     def _truncating_to(self, longest: int, strategy: str) -> HuggingFaceTokenizer:

@@ -139,11 +139,15 @@ def check_ranking(query: object, documents: Iterable[str]) -> Ranking:
     """Return the query and a list of its documents.
 
     Raises:
-        InputError: the query is not a string, or the documents are one.
+        InputError: the query or a document is not a string, or the documents are one.
     """
     if not isinstance(query, str):
         raise InputError(f"query is a {type(query).__name__}; expected a string.")
-    return query, as_sequence(documents, "documents")
+    candidates = as_sequence(documents, "documents")
+    for i, document in enumerate(candidates):
+        if not isinstance(document, str):
+            raise InputError(f"Document {i} is a {type(document).__name__}; expected a string.")
+    return query, candidates
 
 
 class Reranker(Classifier):

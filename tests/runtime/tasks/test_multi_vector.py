@@ -190,6 +190,7 @@ def test_a_document_without_vectors_is_below_all_others() -> None:
     [
         ("a", {}, "documents.*str"),
         (None, {}, "documents.*NoneType"),
+        (["a", ("b", "c")], {}, "Document 1 .*tuple"),
         (["a"], {"top_k": 0}, "top_k.*0"),
     ],
 )

@@ -190,6 +190,12 @@ def test_windows_are_packed_together(
     assert feeds["cu_seqlens"][-1] == feeds["input_ids"].size
 
 
+def test_a_question_that_leaves_no_room_is_refused(reader: mbert.QuestionAnswerer) -> None:
+    question = "Who swims in the river? " * 20
+    with pytest.raises(InputError, match=r"32 tokens.*question"):
+        reader.answer(question, CONTEXT, overflow="truncate", window_tokens=32)
+
+
 def test_a_question_on_its_own_or_many(reader: mbert.QuestionAnswerer) -> None:
     question, context = PAIRS[0]
     alone = reader.answer(question, context, top_k=2)

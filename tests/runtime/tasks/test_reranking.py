@@ -294,7 +294,7 @@ def test_what_makes_no_sense_is_refused(
     for arguments, message in (
         ((QUERY, "a document"), "documents.*str"),
         ((1, ["a"]), "query.*int"),
-        ((QUERY, ["a", 1]), "Text 1 .*tuple"),
+        ((QUERY, ["a", 1]), "Document 1 .*int"),
         ((QUERY, DOCUMENTS), r"Text 13 has \d+ tokens"),
     ):
         with pytest.raises(InputError, match=message):

@@ -85,6 +85,12 @@ def test_truncation_shortens_the_text_and_keeps_the_hypothesis(
         model.zero_shot(["short", text], LABELS)
 
 
+def test_a_hypothesis_that_leaves_no_room_is_refused(model: mbert.Classifier) -> None:
+    label = " ".join(SENTENCES * 40)
+    with pytest.raises(InputError, match=r"1024 tokens.*hypothesis"):
+        model.zero_shot("a text", ["bread", label], overflow="truncate")
+
+
 def test_iterator_equals_the_method(model: mbert.Classifier) -> None:
     texts = list(SENTENCES)
     expected = model.zero_shot(texts, LABELS)
