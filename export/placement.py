@@ -31,7 +31,7 @@ class Placement:
         builds_now: whether an engine is built during the export.
         reasons: sentences for the user: why this backend, and where the engine is built.
         hardware_compatibility: see :class:`mbert.runtime.manifest.Engine`.
-        device: index of a GPU of this machine that is the target; None if there is none.
+        device: index of a GPU of this machine that is the target; None without one.
     """
 
     target: Target | None

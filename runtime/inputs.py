@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mbert.errors import InputError
 
+from .feeds import COUNTED_INPUTS
 from .manifest import Limits, TensorSpec
 from .packing import Int32Array
 
@@ -182,11 +183,11 @@ def check_counted(feeds: Mapping[str, Int32Array]) -> None:
     Raises:
         InputError: only one of the two is there, or a row lies outside of its sequence.
     """
-    given = [name for name in ("counted_rows", "counted_offsets") if name in feeds]
+    given = [name for name in COUNTED_INPUTS if name in feeds]
     if not given:
         return
     if len(given) == 1:
-        raise InputError(f"{given[0]} is given alone; expected counted_rows and counted_offsets.")
+        raise InputError(f"{given[0]} is given alone; expected {' and '.join(COUNTED_INPUTS)}.")
     offsets, cu_seqlens = feeds["counted_offsets"], feeds["cu_seqlens"]
     sequence = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
     rows = feeds["counted_rows"][: offsets[-1]]
