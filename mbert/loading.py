@@ -116,7 +116,8 @@ def _exported(
             f"{os.fspath(path)} is a checkpoint, but this user has no cache folder to export it "
             "into. Set MBERT_CACHE, or export it with mbert-export and load the bundle."
         )
-    checkpoint = open_checkpoint(os.fspath(path), revision)
+    # An export that is cached needs no weights.
+    checkpoint = open_checkpoint(os.fspath(path), revision, weights=False)
     key: list[Any] = [__version__, task, precision, checkpoint.revision]
     if checkpoint.revision is not None:
         key.append(checkpoint.source)

@@ -112,7 +112,8 @@ def test_a_hub_id_is_exported_at_its_commit(
 ) -> None:
     asked: list[tuple[str, str | None]] = []
 
-    def resolve(source: str, revision: str | None) -> SimpleNamespace:
+    def resolve(source: str, revision: str | None, weights: bool) -> SimpleNamespace:
+        assert not weights
         asked.append((source, revision))
         commit = {"main": "a" * 40, "next": "b" * 40}[revision or "main"]
         return SimpleNamespace(source=source, revision=commit, folder=checkpoint)
