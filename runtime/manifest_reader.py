@@ -107,6 +107,9 @@ def _parse_task(values: dict[str, Any]) -> None:
     outputs = [(spec.name, *spec.shape[:1]) for spec in values["outputs"]]
     if outputs != list(task.outputs.items()):
         raise ValueError(f"outputs and their rows are {outputs}, expected {task.outputs}")
+    for spec in values["outputs"]:
+        for size in spec.shape[1:]:
+            natural(f"a width of {spec.name}", size, 1)
     columns = values["outputs"][0].shape[-1]
     if task.labelled and len(values["labels"] or ()) != columns:
         raise ValueError(f"labels is {values['labels']!r}, expected {columns} names")

@@ -254,6 +254,7 @@ def test_a_manifest_that_lacks_an_entry_is_refused(copied: Path, key: str) -> No
         ("outputs", [{"name": "logits", "dtype": "float32", "shape": ["tokens", 64]}]),
         ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": ["masks", 64]}]),
         ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": []}]),
+        ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": ["tokens", "n"]}]),
         ("task", "question-answering"),
         ("reranking", {"activation": "Identity", "prompts": {}}),
         ("reranking", {"activation": "GELU", "prompts": {}, "default_prompt": None}),
