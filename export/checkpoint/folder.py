@@ -76,11 +76,16 @@ def open_checkpoint(
         weights: download the weights of a hub id, too.
 
     Raises:
-        CheckpointError: no such checkpoint, the download failed, or the model is not supported.
+        CheckpointError: no such checkpoint, a revision of a folder, the download failed, or the
+            model is not supported.
     """
     folder = Path(source)
     commit = None
     if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(
+                f"revision is {revision!r}, an option of hub ids; {source} is a folder here."
+            )
         name = folder.resolve().name
     elif not folder.exists() and _HUB_ID.fullmatch(str(source)):
         name = str(source)

@@ -55,6 +55,11 @@ def test_the_source_of_a_folder_is_its_name_alone(checkpoint: Path) -> None:
     assert opened.folder == checkpoint
 
 
+def test_a_folder_has_no_revision(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"revision.*'main'.*folder"):
+        open_checkpoint(checkpoint, "main")
+
+
 # ---- the hub, without a network
 
 
