@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from langchain_core.embeddings import Embeddings
 
+from mbert.errors import InputError
 from mbert.runtime import Embedder
 
 from .sentence_transformers import PROMPT_NAMES, role_prompt
@@ -44,8 +45,12 @@ class MbertEmbeddings(Embeddings):
         Raises:
             BundleError: as :func:`mbert.load`.
             BackendError: as :func:`mbert.load`.
+            InputError: a device or threads for a loaded model; and as :func:`mbert.load`.
         """
         if isinstance(bundle, Embedder):
+            for name, value in (("threads", threads), ("device", device)):
+                if value is not None:
+                    raise InputError(f"{name} is {value!r}; the model is loaded already.")
             self.model = bundle
         else:
             self.model = Embedder.load(bundle, threads=threads, device=device)

@@ -56,6 +56,15 @@ def test_long_texts_are_cut_chunked_or_refused(model: mbert.Embedder) -> None:
         MbertEmbeddings(model, overflow="error").embed_query(long)
 
 
+@pytest.mark.parametrize("option", [{"threads": 2}, {"device": "cpu"}])
+def test_a_loaded_model_takes_no_options_of_loading(
+    model: mbert.Embedder, option: dict[str, Any]
+) -> None:
+    ((name, value),) = option.items()
+    with pytest.raises(InputError, match=rf"{name}.*{value}.*loaded already"):
+        MbertEmbeddings(model, **option)
+
+
 def test_the_asynchronous_methods_agree(embeddings: MbertEmbeddings) -> None:
     async def both() -> tuple[list[float], list[list[float]]]:
         return await asyncio.gather(
