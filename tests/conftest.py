@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-import mbert
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
+from support.text import add_tokenizer
 
 # A busy machine is no failure.
 settings.register_profile("mbert", deadline=None)
@@ -19,7 +21,7 @@ TINY = ROOT / "examples" / "tiny"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -33,16 +35,26 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_embed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """examples/tiny for feature-extraction; do not change it, copy it."""
-    bundle = tmp_path_factory.mktemp("tiny") / "embed"
-    mbert.convert(TINY, bundle, task="feature-extraction")
-    return bundle
+def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a tokenizer."""
+    return add_tokenizer(make_checkpoint(tmp_path_factory.mktemp("text") / "checkpoint"))
 
 
 @pytest.fixture(scope="session")
-def tiny_fill_mask_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """examples/tiny for fill-mask; do not change it, copy it."""
-    bundle = tmp_path_factory.mktemp("tiny") / "fill-mask"
-    mbert.convert(TINY, bundle, task="fill-mask")
-    return bundle
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportCache]:
+    """Return the bundle of a checkpoint; do not change it, copy it."""
+    cache = ExportCache(tmp_path_factory.mktemp("exports"))
+    yield cache
+    cache.check_unchanged()
+
+
+@pytest.fixture(scope="session")
+def tiny_embed_bundle(exports: ExportCache) -> Path:
+    """examples/tiny for feature-extraction."""
+    return exports(TINY, "feature-extraction")
+
+
+@pytest.fixture(scope="session")
+def tiny_fill_mask_bundle(exports: ExportCache) -> Path:
+    """examples/tiny for fill-mask."""
+    return exports(TINY, "fill-mask")

@@ -1,11 +1,9 @@
-"""Bounds on the sources: where tasks are named, how long files and lines are."""
+"""Bounds on the sources: where tasks are named, how long files are."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("mbert", "model", "export", "runtime", "plugins", "bench")
@@ -17,7 +15,6 @@ TASK = re.compile(
 ROOMS = ("export/tasks", "runtime/tasks")
 MOST_LINES_WITH_A_TASK = 20
 LONGEST_FILE = 700
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_few_lines_outside_the_tasks_rooms_name_a_task() -> None:
@@ -41,15 +38,3 @@ def test_no_source_file_is_too_long() -> None:
         if len(path.read_text().splitlines()) > LONGEST_FILE
     ]
     assert not long
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_lines_of_prose_are_short(page: Path) -> None:
-    """Tables and links may take 120 columns, prose takes 100; code blocks are code."""
-    long, is_code = [], False
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        is_code ^= line.lstrip().startswith("```")
-        widest = 120 if line.startswith("|") or "](" in line else 100
-        if not is_code and len(line) > widest:
-            long.append(number)
-    assert not long, long

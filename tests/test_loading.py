@@ -18,6 +18,7 @@ import mbert
 from mbert import loading
 from mbert.errors import BackendError, BundleError, CheckpointError, ExportError, InputError
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import add_tokenizer
 
 
@@ -28,10 +29,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "bundle"
-    mbert.convert(checkpoint, bundle)
-    return bundle
+def bundle(checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(checkpoint)
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 import mbert
-from support.checkpoints import make_checkpoint
-from support.text import add_tokenizer
+from support.export_cache import ExportCache
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("model", "export", "runtime", "plugins", "bench")
@@ -115,11 +114,8 @@ with mbert.load(sys.argv[1], kernels=False) as model:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packaging")
-    add_tokenizer(make_checkpoint(folder / "checkpoint", num_hidden_layers=2))
-    mbert.convert(folder / "checkpoint", folder / "bundle")
-    return folder / "bundle"
+def bundle(text_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(text_checkpoint)
 
 
 def test_running_a_bundle_imports_nothing_of_the_export(bundle: Path, tmp_path: Path) -> None:

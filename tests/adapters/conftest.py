@@ -10,6 +10,7 @@ import pytest
 from sentence_transformers.sentence_transformer import modules
 
 import mbert
+from support.export_cache import ExportCache
 from support.sentence import load_sentence_transformer, save_sentence_transformer
 
 PROMPTS = {"query": "search query: ", "passage": "passage: ", "plain": ""}
@@ -33,10 +34,8 @@ def oracle(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("adapters") / "bundle"
-    mbert.convert(folder, path)
-    return path
+def bundle(folder: Path, exports: ExportCache) -> Path:
+    return exports(folder)
 
 
 @pytest.fixture(scope="session")

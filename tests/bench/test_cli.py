@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import mbert
 from mbert.bench import benchmark
 from mbert.bench.cli import main
 from mbert.bench.programs import PEERS
 from mbert.bench.sgemm import Ceiling
 from mbert.bench.workloads import WORKLOADS, batches, padded_tokens
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import add_tokenizer
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,10 +43,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bench") / "bundle"
-    mbert.convert(small_checkpoint, folder, task="feature-extraction")
-    return folder
+def bundle(small_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(small_checkpoint, "feature-extraction")
 
 
 @pytest.mark.thorough
@@ -132,16 +130,11 @@ def test_table_json_and_plot(
 @pytest.mark.thorough
 @pytest.mark.usefixtures("quick_sgemm")
 @pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
-def test_other_tasks_agree(task: str, small_checkpoint: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    if task == "fill-mask":
-        add_tokenizer(shutil.copytree(small_checkpoint, checkpoint))
-    else:
-        make_checkpoint(checkpoint, task)
-    mbert.convert(checkpoint, tmp_path / "bundle", task=task)
+def test_other_tasks_agree(task: str, exports: ExportCache, tmp_path: Path) -> None:
+    checkpoint = add_tokenizer(make_checkpoint(tmp_path / "checkpoint", task))
     # JSON alone on standard output: the table goes elsewhere.
     result = bench(
-        tmp_path / "bundle", "--checkpoint", checkpoint, "--against", "pytorch",
+        exports(checkpoint, task), "--checkpoint", checkpoint, "--against", "pytorch",
         "--workloads", "W2s", "--seconds", 0, "--json", "-",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -268,8 +261,7 @@ def test_refusals(
     assert message in result.stderr
 
 
-def test_fill_mask_without_a_mask_token(small_checkpoint: Path, tmp_path: Path) -> None:
-    mbert.convert(small_checkpoint, tmp_path / "bundle", task="fill-mask")
-    result = bench(tmp_path / "bundle", "--workloads", "W1-16")
+def test_fill_mask_without_a_mask_token(small_checkpoint: Path, exports: ExportCache) -> None:
+    result = bench(exports(small_checkpoint, "fill-mask"), "--workloads", "W1-16")
     assert result.exit_code == 1
     assert "names no mask token" in result.stderr

@@ -12,6 +12,7 @@ import mbert
 from mbert.bench.cli import main
 from mbert.bench.workloads import WORKLOADS
 from mbert.export.targets import TARGETS
+from support.export_cache import ExportCache
 
 MARK = "predicted, not measured"
 
@@ -54,12 +55,12 @@ def test_every_card(name: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_shape_of_a_bundle(small_checkpoint: Path, tmp_path: Path) -> None:
-    mbert.convert(small_checkpoint, tmp_path / "bundle", task="feature-extraction")
-    result = predict("a100", "--bundle", tmp_path / "bundle", "--precision", "bf16", "--json", "-")
+def test_shape_of_a_bundle(small_checkpoint: Path, exports: ExportCache) -> None:
+    bundle = exports(small_checkpoint, "feature-extraction")
+    result = predict("a100", "--bundle", bundle, "--precision", "bf16", "--json", "-")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    model = mbert.load(tmp_path / "bundle").info.model
+    model = mbert.load(bundle).info.model
     assert report["precision"] == "bf16"
     assert report["shape"]["hidden_size"] == model["hidden_size"]
     assert report["shape"]["windows"] == [layer["window"] for layer in model["layers"]]

@@ -20,9 +20,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import mbert
 from mbert.cli import main
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.pages import PAGES, ROOT, Block, blocks, name_of
 from support.retrieval import make_pylate
 from support.text import add_tokenizer
@@ -60,17 +60,15 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function from a task to its bundle, which is made once."""
-    folder = tmp_path_factory.mktemp("bundles")
+def bundles(
+    exports: ExportCache, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return a function from a task to a bundle."""
 
     def bundle(task: str) -> Path:
-        path = folder / task
-        if not path.exists():
-            make = CHECKPOINTS.get(task)
-            checkpoint = make(folder / f"{task}-checkpoint") if make else TINY
-            mbert.convert(checkpoint, path, task=None if make else task)
-        return path
+        if task not in CHECKPOINTS:
+            return exports(TINY, task)
+        return exports(CHECKPOINTS[task](tmp_path_factory.mktemp(task) / "checkpoint"))
 
     return bundle
 

@@ -12,11 +12,11 @@ import onnx_ir as ir
 import pytest
 import torch
 
-import mbert
 from mbert.export.checkpoint import open_checkpoint
 from mbert.export.tasks import load_model
 from mbert.export.trace import trace
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import add_tokenizer
 
 reference_module: Any = importlib.import_module("mbert.export.verify.reference")
@@ -58,18 +58,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundles(
-    checkpoint: Path, classifier: Path, reader: Path, tmp_path_factory: pytest.TempPathFactory
+    checkpoint: Path, classifier: Path, reader: Path, exports: ExportCache
 ) -> dict[str, Path]:
-    """One bundle for each kind of signature, shared."""
-    folder = tmp_path_factory.mktemp("bundles")
-    for task, source in {
+    """One bundle for each kind of signature, by task."""
+    sources = {
         "feature-extraction": checkpoint,
         "fill-mask": checkpoint,
         "text-classification": classifier,
         "question-answering": reader,
-    }.items():
-        mbert.convert(source, folder / task, task=task)
-    return {path.name: path for path in folder.iterdir()}
+    }
+    return {task: exports(source, task) for task, source in sources.items()}
 
 
 @pytest.fixture

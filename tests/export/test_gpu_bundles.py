@@ -23,6 +23,7 @@ from mbert.runtime.backends.tensorrt.build_process import BuildReport
 from mbert.runtime.bundle import Bundle, open_bundle
 from mbert.runtime.manifest_reader import read_manifest
 from support.checkpoints import SMALL, make_checkpoint
+from support.export_cache import ExportCache
 from support.exports import listed
 from support.sentence import save_sentence_transformer
 from support.thinning import thinned
@@ -43,10 +44,8 @@ LAYERS = 2
 
 
 @pytest.fixture(scope="module")
-def l4(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("l4") / "bundle"
-    mbert.convert(checkpoint, folder, gpu="l4")
-    return folder
+def l4(checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(checkpoint, gpu="l4")
 
 
 @pytest.mark.parametrize("gpu", thinned([name for name in AHEAD_OF_TIME if name != "l4"], ["t4"]))

@@ -14,7 +14,9 @@ from mbert.export.checkpoint import open_checkpoint
 from mbert.export.tasks import load_model
 from support.checkpoints import ARCHITECTURES, SMALL, make_checkpoint, to_legacy
 from support.comparison import Judgement, judge, random_sequences, side_by_side
+from support.export_cache import ExportCache
 from support.oracle import MUTANTS
+from support.text import add_tokenizer
 from support.thinning import thinned
 
 LENGTHS = (1, 2, 17, 40, 130, 300)
@@ -132,27 +134,29 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
     ],
 )
 def test_export_within_bound(
-    name: str, task: str, kernels: bool, bundles: Any, tmp_path: Path
+    name: str, task: str, kernels: bool, exports: ExportCache, tmp_path: Path
 ) -> None:
-    checkpoint, bundle = bundles(name, task)
+    # With a tokenizer, as other tests have it: they share the export.
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", task, **CONFIGS[name])
+    bundle = exports(add_tokenizer(checkpoint), task)
     sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
     judgement = judge(checkpoint, task, sequences)
     assert_within(judgement, runtime_results(bundle, task, sequences, kernels))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_classifier_pooling(pooling: str, tmp_path: Path) -> None:
+def test_classifier_pooling(pooling: str, exports: ExportCache, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(
         tmp_path / "checkpoint", "text-classification", classifier_pooling=pooling, num_labels=5
     )
-    mbert.convert(checkpoint, tmp_path / "bundle")
+    bundle = exports(checkpoint)
     sequences = random_sequences(LENGTHS, SMALL["vocab_size"])
     judgement = judge(checkpoint, "text-classification", sequences)
     for kernels in (True, False):
-        results = runtime_results(tmp_path / "bundle", "text-classification", sequences, kernels)
+        results = runtime_results(bundle, "text-classification", sequences, kernels)
         assert_within(judgement, results)
         # The mutant: the pooling takes in the neighbour's token.
-        with mbert.load(tmp_path / "bundle") as model:
+        with mbert.load(bundle) as model:
             shifted = np.cumsum([0, *map(len, sequences)])
             shifted[1:-1] += 1
             mutant = model.run_packed(np.concatenate(sequences), shifted)
@@ -169,19 +173,3 @@ def test_mutant_is_caught(mutant: str, task: str, tmp_path: Path) -> None:
     judgement = judge(checkpoint, task, sequences)
     errors = judgement.errors(judgement.mutated(mutant))
     assert max(errors) > 10 * judgement.tolerance, (errors, judgement.tolerance)
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Checkpoint and bundle by config and task, each made once."""
-    made: dict[tuple[str, str], tuple[Path, Path]] = {}
-
-    def get(name: str, task: str) -> tuple[Path, Path]:
-        if (name, task) not in made:
-            folder = tmp_path_factory.mktemp("export")
-            checkpoint = make_checkpoint(folder / "checkpoint", task, **CONFIGS[name])
-            mbert.convert(checkpoint, folder / "bundle", task=task)
-            made[name, task] = (checkpoint, folder / "bundle")
-        return made[name, task]
-
-    return get

@@ -1,4 +1,4 @@
-"""One bundle of each task, exported once for all tests of the runtime; do not change them, copy."""
+"""A bundle for each kind of result; do not change them, copy them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from tokenizers import Tokenizer
 import mbert
 from mbert.runtime.bundle import file_sha256
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.results import Oracle, first_output
 from support.text import add_tokenizer
 
 LABELS = {0: "good", 1: "bad", 2: "neither"}
-
-
-@pytest.fixture(scope="session")
-def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fill-mask checkpoint with a tokenizer."""
-    return add_tokenizer(make_checkpoint(tmp_path_factory.mktemp("text") / "fill-mask"))
 
 
 @pytest.fixture(scope="session")
@@ -41,24 +36,18 @@ def label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embed_bundle(text_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "embed"
-    mbert.convert(text_checkpoint, bundle, task="feature-extraction")
-    return bundle
+def embed_bundle(text_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(text_checkpoint, "feature-extraction")
 
 
 @pytest.fixture(scope="session")
-def fill_mask_bundle(text_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "fill-mask"
-    mbert.convert(text_checkpoint, bundle)
-    return bundle
+def fill_mask_bundle(text_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(text_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def classify_bundle(label_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "classify"
-    mbert.convert(label_checkpoint, bundle)
-    return bundle
+def classify_bundle(label_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(label_checkpoint)
 
 
 @pytest.fixture(scope="session")

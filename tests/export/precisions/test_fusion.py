@@ -18,6 +18,7 @@ from mbert.export.precisions.fusion import fuse
 from mbert.export.tasks import load_model
 from mbert.export.verify.bundle import verify_bundle
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import add_tokenizer
 
 
@@ -61,9 +62,11 @@ def test_fused_layers_compute_the_same(config: dict[str, Any], tmp_path: Path) -
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_nothing_but_mberts_operators_is_left_in_a_layer(checkpoint: Path, tmp_path: Path) -> None:
-    mbert.convert(checkpoint, tmp_path / "b", task="feature-extraction")
-    nodes = _node_types(tmp_path / "b")
+def test_nothing_but_mberts_operators_is_left_in_a_layer(
+    checkpoint: Path, exports: ExportCache
+) -> None:
+    bundle = exports(checkpoint, "feature-extraction")
+    nodes = _node_types(bundle)
     layers = len(open_checkpoint(checkpoint).config.layers)
     for name, times in (
         ("Linear", 1),  # of the first layer, which has no norm
@@ -75,7 +78,7 @@ def test_nothing_but_mberts_operators_is_left_in_a_layer(checkpoint: Path, tmp_p
         assert nodes.count(name) == times
     assert nodes.count("LayerNormalization") == 2  # of the embedding, and at the end
     assert not set(nodes) & {"MatMul", "Gemm", "Add", "Mul", "Gelu"}
-    assert _large_types(tmp_path / "b") == {ir.DataType.FLOAT}
+    assert _large_types(bundle) == {ir.DataType.FLOAT}
 
 
 def test_sizes_without_panels_are_left_to_onnx(tmp_path: Path) -> None:
@@ -94,13 +97,12 @@ def test_they_are_refused_in_reduced_precision(precision: str, tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def rounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def rounded(exports: ExportCache, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint, and its bundle in bfloat16."""
     folder = tmp_path_factory.mktemp("bf16")
     even = make_checkpoint(folder / "even", num_hidden_layers=3, vocab_size=512)
     add_tokenizer(even)
-    mbert.convert(even, folder / "bundle", precision="bf16")
-    return even, folder / "bundle"
+    return even, exports(even, precision="bf16")
 
 
 def test_every_large_weight_is_of_bfloat16(rounded: tuple[Path, Path]) -> None:
@@ -127,11 +129,11 @@ def test_bfloat16_is_verified_on_text(rounded: tuple[Path, Path]) -> None:
     assert record["reduced_on_cpu"]
 
 
-def test_bfloat16_does_not_depend_on_the_batch(checkpoint: Path, tmp_path: Path) -> None:
-    mbert.convert(checkpoint, tmp_path / "b", precision="bf16", task="feature-extraction")
+def test_bfloat16_does_not_depend_on_the_batch(checkpoint: Path, exports: ExportCache) -> None:
+    bundle = exports(checkpoint, "feature-extraction", "bf16")
     generator = np.random.default_rng(0)
     sequences = [generator.integers(3, 400, n) for n in (5, 90, 1, 33, 200)]
-    with mbert.load(tmp_path / "b") as model:
+    with mbert.load(bundle) as model:
         together = model.run(sequences)
         alone = [model.run([ids])[0] for ids in sequences]
     for a, b in zip(together, alone, strict=True):

@@ -18,14 +18,13 @@ from mbert.export.tasks import load_model
 from mbert.export.verify.bundle import verify_bundle
 from mbert.model.operators.quantized_linear import QuantizedWeight
 from support.checkpoints import SMALL, make_checkpoint, make_model, save_model
+from support.export_cache import ExportCache
 from support.text import add_tokenizer
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("int8") / "bundle"
-    mbert.convert(checkpoint, folder, precision="int8", task="feature-extraction")
-    return folder
+def bundle(checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(checkpoint, "feature-extraction", "int8")
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +92,19 @@ def _cosine(a: Any, b: Any) -> float:
     return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_fill_mask_quantizes_its_decoder(checkpoint: Path, tmp_path: Path) -> None:
+def test_fill_mask_quantizes_its_decoder(
+    checkpoint: Path, exports: ExportCache, tmp_path: Path
+) -> None:
     """A vocabulary that is no multiple of 16 keeps its decoder in float32."""
-    mbert.convert(checkpoint, tmp_path / "odd", precision="int8")
-    nodes = [node.op_type for node in ir.load(tmp_path / "odd" / "model.onnx").graph]
+    odd = exports(checkpoint, "fill-mask", "int8")
+    nodes = [node.op_type for node in ir.load(odd / "model.onnx").graph]
     assert nodes.count("QuantizedLinear") == 1  # the first layer's projections
     even = make_checkpoint(tmp_path / "even", num_hidden_layers=2, vocab_size=512)
     add_tokenizer(even)
-    mbert.convert(even, tmp_path / "bundle", precision="int8")
-    nodes = [node.op_type for node in ir.load(tmp_path / "bundle" / "model.onnx").graph]
+    bundle = exports(even, "fill-mask", "int8")
+    nodes = [node.op_type for node in ir.load(bundle / "model.onnx").graph]
     assert nodes.count("QuantizedLinear") == 2
-    with mbert.load(tmp_path / "bundle") as model:
+    with mbert.load(bundle) as model:
         assert len(model.fill_mask("a [MASK] b")[0]) == 5
 
 

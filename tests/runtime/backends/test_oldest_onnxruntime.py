@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mbert
+from support.export_cache import ExportCache
 from support.native import ROOT
 
 OLDEST = ROOT / "build" / "oldest-onnxruntime"
@@ -54,12 +55,13 @@ def _run_in_oldest(bundle: Path, kernels: bool, folder: Path) -> list[NDArray[An
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_it_computes_the_same(small_checkpoint: Path, tmp_path: Path, precision: str) -> None:
+def test_it_computes_the_same(
+    small_checkpoint: Path, exports: ExportCache, tmp_path: Path, precision: str
+) -> None:
     assert (OLDEST / ".ready").exists(), f"{OLDEST} is missing: run `make oldest`."
     if not (OLDEST / "onnxruntime").exists():
         pytest.skip("there is no wheel of the oldest ONNX Runtime for this Python")
-    bundle = tmp_path / "bundle"
-    mbert.convert(small_checkpoint, bundle, task="feature-extraction", precision=precision)
+    bundle = exports(small_checkpoint, "feature-extraction", precision)
     # The norms around the layers are ONNX Runtime's, and rounding makes a step of a last bit.
     allowed = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.05}[precision]
     for kernels in (True, False):

@@ -18,6 +18,7 @@ from mbert.cli import main
 from mbert.errors import BundleError, InputError
 from mbert.runtime import MultiVectorEmbedder, feeds, maxsim
 from mbert.runtime.tasks.multi_vector import MultiVectorSettings
+from support.export_cache import ExportCache
 from support.retrieval import DIM, PREFIXES, make_native, make_pylate
 from support.text import LONG_TEXT, SENTENCES, TEXTS
 
@@ -40,11 +41,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def bundles(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bundles")
-    for name, checkpoint in folders.items():
-        mbert.convert(checkpoint, folder / name)
-    return {name: folder / name for name in folders}
+def bundles(folders: dict[str, Path], exports: ExportCache) -> dict[str, Path]:
+    return {name: exports(checkpoint) for name, checkpoint in folders.items()}
 
 
 @pytest.fixture(scope="module")

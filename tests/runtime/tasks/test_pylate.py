@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import mbert
+from support.export_cache import ExportCache
 from support.family import make_member
 from support.retrieval import make_pylate
 from support.text import LONG_TEXT, TEXTS
@@ -71,12 +72,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(
-    name: str, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[mbert.Model]:
-    bundle = tmp_path_factory.mktemp("bundles") / name
-    mbert.convert(folders[name], bundle)
-    with mbert.load(bundle, threads=2) as model:
+def model(name: str, folders: dict[str, Path], exports: ExportCache) -> Iterator[mbert.Model]:
+    with mbert.load(exports(folders[name]), threads=2) as model:
         yield model
 
 

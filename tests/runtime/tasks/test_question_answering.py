@@ -23,6 +23,7 @@ from mbert.errors import CheckpointError, InputError
 from mbert.runtime import Answer
 from mbert.runtime.tasks.question_answering import best_spans, paired
 from support.checkpoints import load_oracle, make_checkpoint
+from support.export_cache import ExportCache
 from support.text import CLS, SENTENCES, SEP, add_tokenizer
 
 LIMIT = 1024  # tokens, SMALL's
@@ -104,14 +105,12 @@ def pipeline(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("answer") / "checkpoint"
-    return add_tokenizer(make_checkpoint(folder, "question-answering", num_hidden_layers=3))
+    return add_tokenizer(make_checkpoint(folder, "question-answering"))
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "answer"
-    mbert.convert(checkpoint, bundle)
-    return bundle
+def bundle(checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(checkpoint)
 
 
 @pytest.fixture(scope="module")

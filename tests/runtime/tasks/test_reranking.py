@@ -28,6 +28,7 @@ from mbert.export.tasks import load_model
 from mbert.export.tasks.text_classification import labels_of
 from mbert.runtime import RankResult, Reranker
 from support.checkpoints import edit_config, make_checkpoint
+from support.export_cache import ExportCache
 from support.text import SENTENCES, add_tokenizer
 
 QUERY = "Who built the bridge?"
@@ -95,16 +96,14 @@ def modular(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rerankers(
-    plain: Path, saved: Path, modular: Path, tmp_path_factory: pytest.TempPathFactory
+    plain: Path, saved: Path, modular: Path, exports: ExportCache
 ) -> Iterator[dict[str, tuple[Reranker, Any]]]:
     """mbert's and sentence-transformers' model of each folder."""
-    bundles = tmp_path_factory.mktemp("bundles")
     pairs: dict[str, tuple[Reranker, Any]] = {}
     threads = torch.get_num_threads()
     for folder in (plain, saved, modular):
-        mbert.convert(folder, bundles / folder.name)
         encoder = CrossEncoder(str(folder), device="cpu")
-        pairs[folder.name] = Reranker.load(bundles / folder.name, threads=2), encoder
+        pairs[folder.name] = Reranker.load(exports(folder), threads=2), encoder
     torch.set_num_threads(1)  # small matrices: waiting for other threads takes longer
     yield pairs
     torch.set_num_threads(threads)

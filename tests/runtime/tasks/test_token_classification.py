@@ -23,6 +23,7 @@ from mbert.errors import InputError
 from mbert.runtime.tasks.token_classification import AGGREGATIONS, Entity, entities
 from mbert.runtime.tokenization import TokenizedText
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import CLS, SENTENCES, SEP, TEXTS, UNK, add_tokenizer
 
 TINY = Path(__file__).parents[3] / "examples" / "tiny"
@@ -77,25 +78,19 @@ def word_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _wordpiece(_checkpoint(tmp_path_factory.mktemp("tag") / "words"))
 
 
-def _bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("bundles") / "tag"
-    mbert.convert(checkpoint, bundle)
-    return bundle
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(checkpoint)
 
 
 @pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _bundle(checkpoint, tmp_path_factory)
+def tiny_bundle(tiny_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
-def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _bundle(tiny_checkpoint, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def word_bundle(word_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _bundle(word_checkpoint, tmp_path_factory)
+def word_bundle(word_checkpoint: Path, exports: ExportCache) -> Path:
+    return exports(word_checkpoint)
 
 
 @pytest.fixture(scope="module")

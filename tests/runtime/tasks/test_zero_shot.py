@@ -12,6 +12,7 @@ import transformers
 import mbert
 from mbert.errors import InputError
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.text import SENTENCES, add_tokenizer
 
 # Orders of the labels as NLI checkpoints have them: each gives another place to contradiction.
@@ -38,10 +39,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mbert.Classifier]:
-    bundle = tmp_path_factory.mktemp("nli") / "bundle"
-    mbert.convert(checkpoint, bundle)
-    with mbert.Classifier.load(bundle, threads=2) as loaded:
+def model(checkpoint: Path, exports: ExportCache) -> Iterator[mbert.Classifier]:
+    with mbert.Classifier.load(exports(checkpoint), threads=2) as loaded:
         yield loaded
 
 

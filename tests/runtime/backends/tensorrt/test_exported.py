@@ -19,6 +19,7 @@ import mbert
 from mbert.runtime.backends.tensorrt import Library
 from mbert.runtime.manifest_reader import read_manifest
 from support.checkpoints import make_checkpoint
+from support.export_cache import ExportCache
 from support.fake_cuda import FakeCuda
 from support.fake_tensorrt import Arrays, FakeTensorRT
 from support.text import MASK, add_tokenizer
@@ -31,14 +32,14 @@ TASKS = ("fill-mask", "text-classification", "question-answering")
 
 @pytest.fixture(scope="module", params=TASKS)
 def bundles(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    exports: ExportCache,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
     """One checkpoint for a GPU and for the CPU."""
-    folder = tmp_path_factory.mktemp("exported")
-    checkpoint = add_tokenizer(make_checkpoint(folder / "checkpoint", request.param))
-    for name, gpu in (("gpu", "l4"), ("cpu", None)):
-        mbert.convert(checkpoint, folder / name, task=request.param, gpu=gpu, max_tokens=1024)
-    return folder / "gpu", folder / "cpu"
+    folder = tmp_path_factory.mktemp("exported") / "checkpoint"
+    checkpoint = add_tokenizer(make_checkpoint(folder, request.param))
+    return exports(checkpoint, gpu="l4", max_tokens=1024), exports(checkpoint)
 
 
 @pytest.fixture
