@@ -87,6 +87,12 @@ def labeller(label_checkpoint: Path) -> Oracle:
 
 
 @pytest.fixture
+def copied(embed_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of a bundle, to be damaged."""
+    return Path(shutil.copytree(embed_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
 def edited(tmp_path: Path) -> Callable[..., Path]:
     """Copy a bundle and change entries of its manifest; its files' entries are brought up to date.
 

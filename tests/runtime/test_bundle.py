@@ -1,26 +1,22 @@
-"""Opening bundles: all that is damaged, newer or outside is refused before anything is used."""
+"""Opening bundles: their files, links and hashes are checked before anything is used."""
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import onnx
 import pytest
 
 import mbert
-from mbert.errors import BackendError, BundleError
+from mbert.errors import BundleError
 from mbert.runtime import bundle as bundle_module
 from mbert.runtime.bundle import open_bundle
 from mbert.runtime.cache import cache_folder
-from mbert.runtime.manifest import FORMAT_VERSION
-from mbert.runtime.manifest_reader import read_manifest
+from support.bundles import flip, manifest_of, rewrite
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +24,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "cache"
     monkeypatch.setenv("MBERT_CACHE", str(cache))
     return cache
-
-
-@pytest.fixture
-def copied(embed_bundle: Path, tmp_path: Path) -> Path:
-    """A copy of a bundle, to be damaged."""
-    return Path(shutil.copytree(embed_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture
@@ -48,24 +38,6 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(bundle_module, "file_sha256", recording)
     return names
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    raw: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    return raw
-
-
-def rewrite(folder: Path, raw: object) -> None:
-    (folder / "manifest.json").write_text(json.dumps(raw))
-
-
-def flip(path: Path, at: int) -> None:
-    """Change one byte; the size stays."""
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)
-        file.seek(at)
-        file.write(bytes([byte[0] ^ 1]))
 
 
 # ---- files
@@ -130,187 +102,6 @@ def test_files_that_the_manifest_does_not_list_do_no_harm(copied: Path) -> None:
     assert open_bundle(copied).manifest.task == "feature-extraction"
 
 
-# ---- the manifest
-
-
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
-        with pytest.raises(BundleError, match=r"manifest\.json.*mbert-export"):
-            open_bundle(path)
-
-
-@pytest.mark.parametrize("contents", [b"", b"{", b"\xff\xfe", b"{]"])
-def test_a_manifest_that_is_no_json_is_refused(copied: Path, contents: bytes) -> None:
-    (copied / "manifest.json").write_bytes(contents)
-    with pytest.raises(BundleError, match=r"manifest\.json .*JSON"):
-        open_bundle(copied)
-
-
-@pytest.mark.parametrize("raw", [[], "x", 3, None, {}])
-def test_a_manifest_that_is_no_manifest_is_refused(copied: Path, raw: object) -> None:
-    rewrite(copied, raw)
-    with pytest.raises(BundleError, match=r"format_version.*None"):
-        open_bundle(copied)
-
-
-@pytest.mark.parametrize("version", [0, -1, "1", 1.0, None, True])
-def test_a_format_that_is_no_number_is_refused(copied: Path, version: object) -> None:
-    rewrite(copied, {**manifest_of(copied), "format_version": version})
-    with pytest.raises(BundleError, match=f"format_version.*{version!r}"):
-        open_bundle(copied)
-
-
-def test_a_newer_format_is_refused_whatever_it_holds(copied: Path) -> None:
-    newer = {"format_version": FORMAT_VERSION + 1, "mbert_version": "9.1", "unheard": "of"}
-    rewrite(copied, newer)
-    with pytest.raises(BundleError, match=rf"format {FORMAT_VERSION + 1}.*mbert 9\.1"):
-        open_bundle(copied)
-
-
-KEYS = (
-    "mbert_version",
-    "task",
-    "precision",
-    "target",
-    "backend",
-    "operators",
-    "model",
-    "inputs",
-    "outputs",
-    "limits",
-    "pooling",
-    "labels",
-    "problem_type",
-    "special_tokens",
-    "source",
-    "engine",
-    "calibration",
-    "files",
-)
-
-
-PROFILE = {"name": "all", "ranges": {"tokens": [1, 2, 3], "sequences": [1, 1, 1]}}
-SWAPPED = {"tokens": [3, 2, 1], "sequences": [1, 1, 1]}
-ENGINE = {
-    "file": None,
-    "compute_capability": "8.9",
-    "builder": None,
-    "profiles": [PROFILE],
-    "activation_bytes": [],
-    "tokens_multiple": 64,
-    "hardware_compatibility": "none",
-    "gpu": None,
-}
-
-
-def test_a_manifest_with_an_engine_is_read(copied: Path) -> None:
-    rewrite(copied, {**manifest_of(copied), "engine": ENGINE})
-    engine = open_bundle(copied).manifest.engine
-    assert engine is not None
-    assert engine.profiles[0].ranges == {"tokens": (1, 2, 3), "sequences": (1, 1, 1)}
-
-
-def test_the_first_format_is_read(copied: Path) -> None:
-    """Written before there were engines."""
-    raw = {**manifest_of(copied), "format_version": 1}
-    del raw["engine"], raw["calibration"]
-    rewrite(copied, raw)
-    assert open_bundle(copied).manifest.engine is None
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_a_manifest_that_lacks_an_entry_is_refused(copied: Path, key: str) -> None:
-    raw = manifest_of(copied)
-    del raw[key]
-    rewrite(copied, raw)
-    with pytest.raises(BundleError, match=rf"manifest\.json is damaged .*{key}"):
-        open_bundle(copied)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("operators", []),
-        ("operators", None),
-        ("inputs", None),
-        ("inputs", [{"name": "input_ids"}]),
-        ("outputs", 3),
-        ("limits", [1, 2, 3]),
-        ("limits", {"max_tokens": 10}),
-        ("limits", {"max_tokens": 1, "max_sequence_length": 1, "max_sequences": 1, "more": 1}),
-        ("files", ["model.onnx"]),
-        ("files", {"model.onnx": {"size": 3}}),
-        ("files", {"model.onnx": 3}),
-        ("files", None),
-        ("labels", 3),
-        # These would surface at the first call as errors of Python's own.
-        ("limits", {"max_tokens": "x", "max_sequence_length": 8, "max_sequences": 1}),
-        ("limits", {"max_tokens": 0, "max_sequence_length": -8, "max_sequences": None}),
-        ("model", []),
-        ("model", {}),
-        ("model", {"vocab_size": "500", "hidden_size": 64}),
-        ("outputs", []),
-        ("outputs", [{"name": "logits", "dtype": "float32", "shape": ["tokens", 64]}]),
-        ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": ["masks", 64]}]),
-        ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": []}]),
-        ("outputs", [{"name": "last_hidden_state", "dtype": "float32", "shape": ["tokens", "n"]}]),
-        ("task", "question-answering"),
-        ("reranking", {"activation": "Identity", "prompts": {}}),
-        ("reranking", {"activation": "GELU", "prompts": {}, "default_prompt": None}),
-        ("reranking", {"activation": "Identity", "prompts": {"a": 1}, "default_prompt": None}),
-        ("reranking", {"activation": "Identity", "prompts": {}, "default_prompt": "a"}),
-        ("special_tokens", []),
-        ("special_tokens", {"mask": "3"}),
-        ("engine", {}),
-        ("engine", {**ENGINE, "profiles": []}),
-        ("engine", {**ENGINE, "profiles": [{"name": "a", "ranges": {"tokens": [1, 2, 3]}}]}),
-        ("engine", {**ENGINE, "profiles": [{**PROFILE, "ranges": SWAPPED}]}),
-        ("engine", {**ENGINE, "compute_capability": "8"}),
-        ("engine", {**ENGINE, "tokens_multiple": 0}),
-        ("engine", {**ENGINE, "file": "engines/absent.engine"}),
-        ("engine", {**ENGINE, "hardware_compatibility": "all"}),
-        ("backend", "openvino"),
-        ("precision", "int3"),
-        ("task", "translation"),
-        ("task", 3),
-    ],
-    ids=lambda value: value if isinstance(value, str) else json.dumps(value),
-)
-def test_a_manifest_with_a_wrong_entry_is_refused(copied: Path, key: str, value: object) -> None:
-    rewrite(copied, {**manifest_of(copied), key: value})
-    with pytest.raises(BundleError, match=r"manifest\.json"):
-        mbert.load(copied)
-
-
-def test_a_manifest_that_lists_no_model_is_refused(copied: Path) -> None:
-    raw = manifest_of(copied)
-    del raw["files"]["model.onnx"]
-    rewrite(copied, raw)
-    with pytest.raises(BundleError, match=r"model\.onnx"):
-        open_bundle(copied)
-
-
-@pytest.mark.parametrize("operators", [{"VarlenAttention": 2}, {"VarlenConvolution": 1}])
-def test_operators_of_another_version_are_refused(copied: Path, operators: dict[str, int]) -> None:
-    rewrite(copied, {**manifest_of(copied), "operators": operators})
-    with pytest.raises(BundleError, match=r"operator \w+ .*version \d"):
-        open_bundle(copied)
-
-
-@pytest.mark.parametrize("entries", [{"target": "l4"}, {"backend": "tensorrt"}])
-def test_a_bundle_for_another_target_never_runs_here(copied: Path, entries: dict[str, str]) -> None:
-    rewrite(copied, {**manifest_of(copied), **entries})
-    with pytest.raises(BackendError, match="--cpu"):
-        mbert.load(copied)
-
-
-def test_a_manifest_survives_writing_and_reading(embed_bundle: Path, tmp_path: Path) -> None:
-    manifest = read_manifest(embed_bundle)
-    (tmp_path / "manifest.json").write_text(manifest.to_json())
-    assert read_manifest(tmp_path) == manifest
-
-
 # ---- paths that leave the bundle
 
 
@@ -360,94 +151,6 @@ def test_a_folder_linked_to_the_outside_is_refused(copied: Path, secret: Path) -
     rewrite(copied, raw)
     with pytest.raises(BundleError, match="link"):
         open_bundle(copied)
-
-
-def point_data_at(folder: Path, location: str) -> None:
-    model = onnx.load(folder / "model.onnx", load_external_data=False)
-    pointed = 0
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = location
-                pointed += 1
-    assert pointed
-    onnx.save(model, folder / "model.onnx")
-
-
-@pytest.mark.parametrize("kernels", [True, False])
-@pytest.mark.parametrize(
-    "location",
-    [
-        "../secret",
-        "{parent}/secret",
-        "sub/../../secret",
-        "link",
-        "absolute link",
-        "sub/link",
-        "linked folder/secret",
-    ],
-)
-def test_weights_outside_the_bundle_are_never_read(
-    embed_bundle: Path,
-    edited: Callable[..., Path],
-    tmp_path: Path,
-    location: str,
-    kernels: bool,
-) -> None:
-    """The manifest vouches for this model.onnx: it is the names inside it that leave."""
-
-    def change(folder: Path) -> None:
-        shutil.copy(folder / "model.onnx.data", folder.parent / "secret")
-        (folder / "model.onnx.data").unlink()
-        (folder / "sub").mkdir()
-        (folder / "link").symlink_to("../secret")
-        (folder / "absolute link").symlink_to(folder.parent / "secret")
-        (folder / "sub" / "link").symlink_to("../../secret")
-        (folder / "linked folder").symlink_to("..")
-        point_data_at(folder, location.format(parent=folder.parent))
-
-    bundle = edited(embed_bundle, change)
-    with pytest.raises((BackendError, BundleError)):
-        mbert.load(bundle, kernels=kernels)
-
-
-def test_weights_under_another_name_that_is_listed_are_read(
-    embed_bundle: Path, edited: Callable[..., Path]
-) -> None:
-    """The way in which the tests around this one edit a bundle leaves a bundle that works."""
-    bundle = edited(embed_bundle, lambda folder: point_data_at(folder, "./model.onnx.data"))
-    with mbert.load(bundle) as model:
-        assert model.run([[1, 2]])[0].shape == (2, 64)
-
-
-def test_weights_that_the_manifest_does_not_list_are_never_read(
-    embed_bundle: Path, edited: Callable[..., Path]
-) -> None:
-    """Of an unlisted file neither size nor hash was checked."""
-
-    def change(folder: Path) -> None:
-        (folder / "model.onnx.data").rename(folder / "unlisted")
-        point_data_at(folder, "unlisted")
-
-    bundle = edited(embed_bundle, change)
-    with pytest.raises((BackendError, BundleError)):
-        mbert.load(bundle)
-
-
-def test_a_model_that_is_no_onnx_is_refused(
-    embed_bundle: Path, edited: Callable[..., Path]
-) -> None:
-    bundle = edited(embed_bundle, lambda f: (f / "model.onnx").write_bytes(b"no model at all"))
-    with pytest.raises(BundleError, match=r"model\.onnx .*ONNX"):
-        mbert.load(bundle)
-
-
-def test_a_tokenizer_that_is_none_is_refused(
-    embed_bundle: Path, edited: Callable[..., Path]
-) -> None:
-    bundle = edited(embed_bundle, lambda f: (f / "tokenizer.json").write_text("{}"))
-    with pytest.raises(BundleError, match=r"tokenizer\.json .*tokenizer"):
-        mbert.load(bundle)
 
 
 # ---- the stamp

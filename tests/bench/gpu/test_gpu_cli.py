@@ -113,12 +113,6 @@ def test_a_steps_findings_come_back(
     assert found["findings"]["notes"] == ["n"]
 
 
-def test_help_says_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--help") == 0
-    minutes = sum(steps.STEPS.values()) // 60
-    assert f"about {minutes} minutes" in capsys.readouterr().out
-
-
 def test_card_is_described_by_the_driver_as_the_one_in_use(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

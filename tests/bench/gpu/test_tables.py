@@ -16,7 +16,7 @@ from torch import Tensor
 from mbert.bench.gpu import attention, encoder, peers
 from mbert.bench.gpu.report import draw, make_record
 from mbert.bench.gpu.results import Check, Findings, compare
-from mbert.bench.gpu.tables import microseconds, table
+from mbert.bench.gpu.tables import microseconds
 from mbert.bench.gpu.timing import Program, Timing, time_in_turns
 from mbert.bench.random_checkpoint import SHAPES
 from mbert.model.families import modernbert as model
@@ -197,13 +197,5 @@ def test_record_and_summary() -> None:
     assert findings.checks[2].problem is not None  # what is not a number is no match
 
 
-def test_table_is_aligned() -> None:
-    drawn = table("T", ("name", "us"), [("a", "1,000.0"), ("bcdefg", "-")])
-    assert drawn.splitlines() == [
-        "T",
-        "name         us",
-        "------  -------",
-        "a       1,000.0",
-        "bcdefg        -",
-    ]
+def test_times_are_in_microseconds() -> None:
     assert (microseconds(None), microseconds(1.5e-3)) == ("-", "1,500.0")
