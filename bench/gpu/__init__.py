@@ -1,6 +1,6 @@
-"""The CUDA kernels on a real GPU: whether they are right, and how fast.
+"""Check and time the CUDA kernels on a real GPU.
 
-``python bench/gpu/run.py`` in a checkout needs PyTorch with CUDA and nvcc, and nothing installed of
-mbert. Every step runs in a process of its own, since a kernel that touches what it must not leaves
-the process without a GPU.
+``python bench/gpu/run.py`` in a checkout needs PyTorch with CUDA and nvcc; mbert need not be
+installed. Each step runs in a separate process, since an illegal memory access makes the GPU
+unusable for the process that caused it.
 """

@@ -1,4 +1,4 @@
-"""``python -m mbert.bench.gpu``: the installed package, on the sources of a checkout."""
+"""Run the GPU bench as ``python -m mbert.bench.gpu``, on the sources of a checkout."""
 
 from .cli import main
 

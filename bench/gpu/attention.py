@@ -1,4 +1,4 @@
-"""Times of the attention kernel beside PyTorch's, on the shapes of the workloads."""
+"""Time the attention kernel and PyTorch's on the shapes of the workloads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .peers import Workload, make_workload, open_peers
 from .results import Check, Findings, compare
 from .timing import Program, gpu_turn, graph_timings, time_in_turns
 
-# Of the base model.
+# ModernBERT-base.
 NUM_HEADS = 12
 HEAD_DIM = 64
 WINDOWS = (-1, WINDOW)
-# W2s is W2 where nothing is padded.
+# Without W2s: it differs from W2 in padding alone, and packed tokens have none.
 NAMES = ("W1-16", "W1-128", "W2", "W3", "W4-2048", "W4-8192", "W5-256", "W5-4096")
 QUICK_NAMES = ("W1-128", "W2", "W4-2048")
 ROUNDS = 30
 QUICK_ROUNDS = 10
-# Two programs that round float16 in different places: relative to the largest value, 10 roundings.
+# Programs round to float16 in different places: about 10 roundings of the largest value.
 AGREEMENT = 5e-3
 
 NOTES = (
@@ -37,14 +37,14 @@ NOTES = (
 
 
 def run(context: Context) -> Findings:
-    """Time every workload, global and windowed; programs take turns."""
+    """Time each workload with global and with windowed attention."""
     findings = Findings(notes=list(NOTES))
     for name in QUICK_NAMES if context.quick else NAMES:
         for window in WINDOWS:
             if context.late:
                 findings.notes.append(f"{name}, window {window}: left out, the time was up")
                 continue
-            torch.compiler.reset()  # compiled for one shape: the next one's may not be general
+            torch.compiler.reset()  # or the next shape may be compiled with dynamic sizes
             work = make_workload(
                 WORKLOADS[name].lengths, NUM_HEADS, HEAD_DIM, window, torch.float16, context.device
             )
@@ -84,7 +84,7 @@ def _measure(context: Context, name: str, work: Workload, findings: Findings) ->
 
 
 def own_programs(context: Context, work: Workload) -> dict[str, Program]:
-    """Both variants of the kernel; a star marks the one that the library prefers."""
+    """Return both variants of the kernel; a star marks the library's preferred one."""
     preferred = context.kernels.prefers_workspace(work.window)
     return {
         f"mbert {rotation}{'*' if in_workspace == preferred else ''}": partial(
@@ -102,7 +102,7 @@ def own_programs(context: Context, work: Workload) -> dict[str, Program]:
 
 
 def agreement(name: str, window: int, programs: dict[str, Any]) -> Sequence[Check]:
-    """Compare what the programs compute with the first one's: they are timed for the same work."""
+    """Compare the programs' outputs with the first one's: timings need equal work."""
     (_, ours), *others = programs.items()
     expected = ours().float()
     allowed = AGREEMENT * float(expected.abs().max())

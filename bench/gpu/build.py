@@ -1,4 +1,4 @@
-"""Compiles the kernels with nvcc for one compute capability; needs no CMake and no GPU."""
+"""Compile the kernels with nvcc for one compute capability, without CMake or a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mbert.errors import BackendError
 
 LIBRARY = "libmbert_gpu.so"
 NVCC_PLACES = (Path("/usr/local/cuda/bin"),)
-# Of plugins/cuda/CMakeLists.txt: what bits depend on.
+# The flags of plugins/cuda/CMakeLists.txt that results depend on.
 _FLAGS = ("-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden")
 _ELEMENTS = ("float", "Float16", "BFloat16")
 _LINES_OF_ERROR = 30
@@ -23,7 +23,7 @@ def find_nvcc() -> Path:
     """Find NVIDIA's compiler: CUDACXX in the environment, the PATH, or /usr/local/cuda.
 
     Raises:
-        BackendError: there is none.
+        BackendError: none is found.
     """
     places = os.pathsep.join((os.environ.get("PATH", ""), *map(str, NVCC_PLACES)))
     found = shutil.which(os.environ.get("CUDACXX") or "nvcc", path=places)
@@ -36,7 +36,7 @@ def find_nvcc() -> Path:
 
 
 def nvcc_version(nvcc: Path) -> str:
-    """The release, for instance "13.0, V13.0.88"; "unknown" if it does not say."""
+    """Return the release, such as "13.0, V13.0.88", or "unknown"."""
     printed = _run([str(nvcc), "--version"])
     lines = [line for line in printed.splitlines() if "release " in line]
     return lines[0].partition("release ")[2] if lines else "unknown"
@@ -47,7 +47,7 @@ def build(checkout: Path, folder: Path, sm: int, nvcc: Path) -> Path:
 
     Args:
         checkout: the repository.
-        folder: where objects and the library go; made if it is not there.
+        folder: for the objects and the library; created if missing.
         sm: compute capability of the GPU, 10 * major + minor.
         nvcc: the compiler.
 
@@ -59,7 +59,7 @@ def build(checkout: Path, folder: Path, sm: int, nvcc: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     compiles = compile_commands(checkout, folder, sm, nvcc)
-    # nvcc works in processes of its own: these threads only wait.
+    # The threads only wait for nvcc's processes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_run, compiles.values()))
     library = folder / LIBRARY
@@ -68,7 +68,7 @@ def build(checkout: Path, folder: Path, sm: int, nvcc: Path) -> Path:
 
 
 def compile_commands(checkout: Path, folder: Path, sm: int, nvcc: Path) -> dict[Path, list[str]]:
-    """List each object with the command that makes it; arguments as for :func:`build`."""
+    """Return the compile command of each object; arguments as for :func:`build`."""
     machine = 80 if sm >= 80 else 75
     cuda = checkout / "plugins" / "cuda"
     common = (

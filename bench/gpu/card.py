@@ -1,4 +1,4 @@
-"""The GPU of this machine, and what its data sheet says."""
+"""The GPU of this machine, and its entry in the table of targets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """The GPU that PyTorch computes on, and the versions that figures depend on.
+    """The GPU that PyTorch computes on, and the versions that timings depend on.
 
-    ``clocks`` has what the driver reports of clocks and power before anything ran, "" where its
-    tool is missing.
+    ``clocks`` are the clocks and the power limit that nvidia-smi reports before the run, "" without
+    nvidia-smi.
     """
 
     name: str
@@ -77,11 +77,11 @@ def this_card() -> Card:
 
 
 def target_of(name: str, sm: int) -> Target | None:
-    """Find the entry of the targets' table for a card, by the name that its driver has for it.
+    """Find the target of a GPU by the name that its driver reports.
 
     Args:
-        name: for instance "NVIDIA L40S"; the longest target name that it holds counts.
-        sm: its compute capability, which has to be the target's.
+        name: such as "NVIDIA L40S"; the longest target name in it wins.
+        sm: its compute capability, which must equal the target's.
     """
     from mbert.export.targets import TARGETS
 

@@ -1,4 +1,4 @@
-"""The checkout whose sources are compiled and whose test cases are run."""
+"""Find the checkout that the sources and the test cases come from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 from mbert.errors import InputError
 
-# Found in every checkout, and in no installed package.
+# Files of every checkout that no installed package has.
 _MARKS = ("plugins/cuda/varlen_attention.cu", "tests/support/cases.py", "bench/gpu/kernels.cu")
 
 
@@ -21,7 +21,7 @@ def find_checkout(given: Path | None) -> Path:
             working directory.
 
     Raises:
-        InputError: it holds no sources.
+        InputError: the folder has no sources.
     """
     candidates = [given] if given else [Path(__file__).resolve().parents[2], Path.cwd()]
     for folder in candidates:
@@ -34,7 +34,7 @@ def find_checkout(given: Path | None) -> Path:
 
 
 def support(checkout: Path, module: str) -> ModuleType:
-    """Import a module of ``tests/support``: what every kernel is held to."""
+    """Import a module of ``tests/support``: cases and oracles."""
     folder = str(checkout / "tests")
     if folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""The command line of the GPU bench; needs no package beyond the standard library."""
+"""Command line of the GPU bench; imports the standard library alone."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Args:
-        arguments: those of the process by default.
+        arguments: None: those of the process.
 
     Raises:
-        SystemExit: 0 when every step passed, 1 when one did not, 2 for a wrong command line.
+        SystemExit: 0 if every step passed, 1 if one did not, 2 for a wrong command line.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="the repository; default: the one of this file, or the working directory",
     )
-    # How the bench starts the process of a step.
+    # For the processes of the steps.
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--library", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -90,7 +90,7 @@ def _chosen(names: str | None) -> list[str]:
 
 
 def _run_all(checkout: Path, names: Sequence[str], quick: bool, output: Path | None) -> bool:
-    """Whether everything passed."""
+    """Run the steps, print the record; return whether all passed."""
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"{output.absolute().parent} is no folder. Make it first.")
     card = this_card()

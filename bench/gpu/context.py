@@ -1,4 +1,4 @@
-"""What a step is given."""
+"""The arguments of a step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Context:
     Attributes:
         checkout: the repository.
         kernels: those of the compiled library.
-        card: the GPU's name, as its driver has it.
+        card: the name of the GPU that its driver reports.
         sm: its compute capability, 10 * major + minor.
         quick: less of everything.
-        deadline: of the monotonic clock; what has not begun by then is left out and said so.
-        device: where the kernels take their tensors, as PyTorch names it.
+        deadline: of the monotonic clock, in seconds; later work is skipped and noted.
+        device: of the kernels' tensors, for PyTorch.
     """
 
     checkout: Path
@@ -35,10 +35,10 @@ class Context:
 
     @property
     def late(self) -> bool:
-        """Whether the time is up."""
+        """Return whether the time is up."""
         return time.monotonic() > self.deadline
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """What the card computes attention in; tensor cores take bfloat16 from 8.0 on."""
+        """Return the types of attention; bfloat16 needs compute capability 8.0."""
         return ("float32", "float16", *(["bfloat16"] if self.sm >= 80 else []))

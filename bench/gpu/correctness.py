@@ -1,4 +1,4 @@
-"""The kernels on the card, against float64: the cases that every implementation passes."""
+"""Check the kernels on the GPU against float64, on the cases of the tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOLING_COLUMNS = (64, 768, 1000)
 
 
 def run(context: Context) -> Findings:
-    """Check attention in every type and with both rotations of keys, then pooling."""
+    """Check attention in each type and with both key rotations, and pooling."""
     findings = Findings([*check_behaviour(context), *check_pooling(context)])
     _check_cases(context, findings)
     return findings
@@ -36,7 +36,7 @@ def _check_cases(context: Context, findings: Findings) -> None:
     chosen = [case for case in cases.CASES if case.head_dim in HEAD_DIMS]
     if not context.quick:
         chosen += cases.LONG_CASES
-    # The longest last, should the time be up.
+    # Long cases last, as the time may run out.
     for case in chosen:
         for dtype in context.dtypes:
             if context.late:
@@ -46,10 +46,10 @@ def _check_cases(context: Context, findings: Findings) -> None:
 
 
 def check_case(context: Context, case: Any, dtype: str) -> Iterator[Check]:
-    """Hold both variants of the kernel to the bound of the type, and to each other's bits.
+    """Compare both variants of the kernel with float64, and bit by bit.
 
     Args:
-        context: its kernels are those that are checked.
+        context: has the kernels to check.
         case: a :class:`support.cases.Case`.
         dtype: "float32", "float16" or "bfloat16".
     """
@@ -71,7 +71,7 @@ def check_case(context: Context, case: Any, dtype: str) -> Iterator[Check]:
 
 
 def check_behaviour(context: Context) -> Iterator[Check]:
-    """Check what must hold beside the numbers: bits, NaN, hostile offsets, refusals."""
+    """Check bit-identity, NaN, hostile offsets, CUDA graphs and refusals."""
     case_of = support(context.checkout, "cases").Case
     for dtype in context.dtypes:
         for what, holds in (
@@ -85,7 +85,7 @@ def check_behaviour(context: Context) -> Iterator[Check]:
 
 
 def _alone(context: Context, case_of: Any, dtype: str) -> None:
-    """Every sequence has the same bits in a batch and alone."""
+    """Raise unless each sequence gives the same bits in a batch and alone."""
     for window in (-1, 64):
         batch = case_of((130, 0, 1, 257, 64), slack=5, num_heads=3, window=window)
         inputs = rounded(batch.inputs(), dtype)
@@ -105,7 +105,7 @@ def _alone(context: Context, case_of: Any, dtype: str) -> None:
 
 
 def _not_finite(context: Context, case_of: Any, dtype: str) -> None:
-    """A NaN stays in its own sequence."""
+    """Raise if a NaN reaches another sequence."""
     for window in (-1, 64):
         case = case_of((70, 80), window=window)
         inputs = rounded(case.inputs(), dtype)
@@ -116,18 +116,18 @@ def _not_finite(context: Context, case_of: Any, dtype: str) -> None:
 
 
 def _hostile_offsets(context: Context, case_of: Any, dtype: str) -> None:
-    """Offsets that make no sense harm nobody; a read outside the arrays ends the process's GPU."""
+    """Run invalid offsets: an access outside the arrays would raise a CUDA error."""
     case = case_of((100, 100), window=64)
     inputs = rounded(case.inputs(), dtype)
     for offsets in ([5, 3, 200], [0, -7, 200], [0, 2**31 - 1, 2**31 - 1], [0, 150, 20]):
         inputs["cu_seqlens"] = np.array(offsets, np.int32)
         for in_workspace in ROTATIONS.values():
-            # Copied back, so that the kernel has ended.
+            # Copying waits for the kernel.
             attend(context, case, inputs, dtype, in_workspace).cpu()
 
 
 def _replayed(context: Context, case_of: Any, dtype: str) -> None:
-    """A captured CUDA graph computes what its buffers hold when it is replayed."""
+    """Raise unless a replayed CUDA graph reads its buffers' new contents."""
     for window in (-1, 64):
         captured = case_of((130, 0, 70, 57), slack=5, num_heads=3, window=window)
         replayed = case_of((3, 200, 1, 40), slack=18, num_heads=3, window=window)
@@ -135,7 +135,7 @@ def _replayed(context: Context, case_of: Any, dtype: str) -> None:
             tensors(context, rounded(case.inputs(seed), dtype), dtype)
             for seed, case in enumerate((captured, replayed))
         )
-        # The longer sequence's table for both.
+        # The table of the longer sequence serves both.
         inputs["rope"] = others["rope"]
         for in_workspace in ROTATIONS.values():
             buffers = {name: tensor.clone() for name, tensor in inputs.items()}
@@ -164,7 +164,7 @@ def _other_head_size(context: Context, case_of: Any) -> None:
 
 
 def check_pooling(context: Context) -> Iterator[Check]:
-    """Hold the pooling to float64, in every type and mode; one sequence is empty."""
+    """Compare pooling with float64, in each type and mode; one sequence is empty."""
     pooled_by_oracle = support(context.checkout, "pooling").pooled
     offsets = np.cumsum([0, 5, 0, 1, 1000, 64], dtype=np.int32)
     generator = np.random.default_rng(0)
@@ -181,7 +181,7 @@ def check_pooling(context: Context) -> Iterator[Check]:
                 exact = pooled_by_oracle(
                     {"hidden": given.double().numpy(), "cu_seqlens": offsets}, mode
                 )
-                # Sums in float32, of terms larger than what they come to, and one rounding.
+                # Float32 sums of terms that cancel, and one rounding to the type.
                 allowed = 2 * float(np.abs(exact).max()) * torch.finfo(given.dtype).eps
                 name = f"{dtype} pooling {mode}, {columns} columns"
                 yield compare(name, largest(pooled.double().cpu().numpy() - exact), allowed)
@@ -195,7 +195,7 @@ def attend(
 
 
 def tensors(context: Context, inputs: dict[str, NDArray[Any]], dtype: str) -> dict[str, Tensor]:
-    """The inputs on the device, qkv in the type."""
+    """Return the inputs as tensors on the device, qkv in the given type."""
     found = {
         name: torch.from_numpy(np.ascontiguousarray(array)).to(context.device)
         for name, array in inputs.items()
@@ -217,18 +217,18 @@ def compute(context: Context, case: Any, given: dict[str, Tensor], in_workspace:
 
 
 def rounded(inputs: dict[str, NDArray[Any]], dtype: str) -> dict[str, NDArray[Any]]:
-    """The inputs with qkv as the type holds it, in float32."""
+    """Return the inputs with qkv rounded to the type, as float32."""
     qkv = torch.from_numpy(inputs["qkv"]).to(getattr(torch, dtype)).float().numpy()
     return {**inputs, "qkv": qkv}
 
 
 def largest(difference: NDArray[Any]) -> float:
-    """Largest absolute value; 0 of nothing."""
+    """Return the largest absolute value, 0 for an empty array."""
     return float(np.abs(difference).max()) if difference.size else 0.0
 
 
 def assert_same_bits(one: Tensor, other: Tensor) -> None:
-    """Compare bit by bit."""
+    """Raise unless two tensors are equal bit by bit."""
     integers = torch.int32 if one.dtype == torch.float32 else torch.int16
     different = (one.view(integers) != other.view(integers)).sum().item()
     assert not different, f"{different} of {one.numel()} values differ"

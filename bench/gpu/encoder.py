@@ -1,4 +1,4 @@
-"""The packed encoder of base size in PyTorch on the kernel: whether it is right, and its times."""
+"""Check and time the packed encoder of base in PyTorch, with mbert's attention kernel."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ NAMES = ("W1-16", "W1-128", "W2", "W3", "W4-2048", "W4-8192")
 QUICK_NAMES = ("W1-128", "W2")
 ROUNDS = 20
 QUICK_ROUNDS = 5
-# Short, since float64 runs on the CPU.
+# Short: float64 runs on the CPU.
 CHECKED_LENGTHS = (130, 1, 64, 200)
-# As for a kernel of reduced precision.
+# The tolerance of reduced precision: this many times PyTorch's own error.
 FACTOR = 2.0
 LOWEST_ID, HIGHEST_ID = 5, 50_000
 
-# qkv, cu_seqlens, rope, num_heads, scale, window, as VarlenAttention has them.
+# The inputs and attributes of VarlenAttention: qkv, cu_seqlens, rope, num_heads, scale, window.
 Operator = Callable[[Tensor, Tensor, Tensor, int, float, int], Tensor]
 
 NOTES = (
@@ -52,7 +52,7 @@ NOTES = (
 
 
 def run(context: Context) -> Findings:
-    """Check the encoder against float64, time it whole and in parts."""
+    """Check the encoder against float64; time it as a whole and in parts."""
     config = ModelConfig.from_dict({"model_type": "modernbert", **SHAPES[SHAPE]})
     torch.manual_seed(0)
     encoder = model.Encoder(config).eval()
@@ -72,9 +72,9 @@ def run(context: Context) -> Findings:
 
 
 def check_encoder(context: Context, encoder: model.Encoder) -> Check:
-    """The error against float64, beside that of the same encoder on the operator's reference."""
+    """Compare the error against float64 with that of the operator's reference."""
     ids, offsets = packed(CHECKED_LENGTHS)
-    # The same weights for all: those that float16 holds.
+    # The same weights for all, rounded to float16.
     exact = to_half(encoder, "cpu").double()(ids, offsets)
     half = to_half(encoder, context.device)
     errors = []
@@ -91,7 +91,7 @@ def _reference(qkv: Tensor, cu_seqlens: Tensor, rope: Tensor, *attributes: Any) 
 
 
 def to_half(encoder: model.Encoder, device: str) -> model.Encoder:
-    """Move to the device; weights become float16, rotary tables stay float32."""
+    """Move the encoder; weights become float16, rotary tables stay float32."""
     encoder = encoder.to(device)
     for parameter in encoder.parameters():
         parameter.data = parameter.data.to(DTYPE)
@@ -101,7 +101,7 @@ def to_half(encoder: model.Encoder, device: str) -> model.Encoder:
 
 
 def packed(lengths: tuple[int, ...] | list[int]) -> tuple[Tensor, Tensor]:
-    """Random ids, int32 [tokens], and offsets, int32 [sequences + 1]."""
+    """Return random ids, int32 [tokens], and offsets, int32 [sequences + 1]."""
     generator = np.random.default_rng(0)
     ids = generator.integers(LOWEST_ID, HIGHEST_ID, sum(lengths), dtype=np.int32)
     return torch.from_numpy(ids), torch.tensor([0, *lengths]).cumsum(0).int()
@@ -170,7 +170,7 @@ def flash_operator(context: Context, config: ModelConfig, lengths: list[int]) ->
             lengths, config.num_attention_heads, config.head_dim, window, DTYPE, context.device
         )
         by_window[window] = flash(work)
-        by_window[window](work.qkv)  # compiled here, not in what is timed
+        by_window[window](work.qkv)  # compiles, before the clock runs
 
     def attend(
         qkv: Tensor, cu_seqlens: Tensor, rope: Tensor, num_heads: int, scale: float, window: int
@@ -181,7 +181,7 @@ def flash_operator(context: Context, config: ModelConfig, lengths: list[int]) ->
 
 
 def predict_whole(context: Context, name: str) -> float | None:
-    """Seconds by the roofline model; None for a card that the targets' table lacks."""
+    """Return seconds by the roofline model; None if the GPU is no known target."""
     target = target_of(context.card, context.sm)
     if target is None or target.figures is None:
         return None
@@ -195,7 +195,7 @@ def _time_parts(context: Context, encoder: model.Encoder, name: str, findings: F
     predicted = dict(predict_parts(context, lengths))
     programs = {
         part: program
-        for layer in (3, 1)  # the second global one, which has all norms, and a windowed one
+        for layer in (3, 1)  # a global layer with all norms, and a windowed one
         for part, program in parts(context, encoder, layer, lengths).items()
     }
     replays, reasons = graph_timings(programs, QUICK_ROUNDS if context.quick else ROUNDS)
@@ -215,7 +215,7 @@ def _time_parts(context: Context, encoder: model.Encoder, name: str, findings: F
 
 
 def predict_parts(context: Context, lengths: list[int]) -> Iterator[tuple[str, float]]:
-    """Seconds of every part by the roofline model, with the names of :func:`parts`."""
+    """Yield seconds by the roofline model, by the names of :func:`parts`."""
     target = target_of(context.card, context.sm)
     if target is None or target.figures is None:
         return
@@ -225,7 +225,7 @@ def predict_parts(context: Context, lengths: list[int]) -> Iterator[tuple[str, f
         for operator in layer_operators(shape, layer, lengths, DTYPE.itemsize):
             seconds = cost(operator, target.figures, PRECISION, Assumptions()).seconds
             if operator.name == "rotate keys":
-                rotation = seconds  # the kernel's launch does both
+                rotation = seconds  # one launch does both
             elif operator.name == "attention, global":
                 yield operator.name, seconds + rotation
             else:
@@ -235,7 +235,7 @@ def predict_parts(context: Context, lengths: list[int]) -> Iterator[tuple[str, f
 def parts(
     context: Context, encoder: model.Encoder, layer_index: int, lengths: list[int]
 ) -> dict[str, Program]:
-    """The operators of a layer, each on inputs of its own, by the names of the roofline model."""
+    """Return a layer's operators on separate inputs, by the roofline model's names."""
     layer = encoder.layers[layer_index]
     assert isinstance(layer, model.Layer)
     attention, mlp = layer.attn, layer.mlp

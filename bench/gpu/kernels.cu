@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(Probe::kThreads)
   Probe::run(machine, arguments.in, arguments.out);
 }
 
-// Whether the name is this probe's, whose result then is in *problem.
+// Launch the probe if it has this name; return whether it has. *problem: an error, or empty.
 template <class Probe>
 bool launch_if(const std::string& name, const ProbeArguments& arguments, std::int64_t in_words,
                std::int64_t out_words, cudaStream_t stream, std::string* problem) {
@@ -72,7 +72,7 @@ void report(const std::string& problem, char* error, std::int64_t size) {
 }  // namespace
 }  // namespace mbert::cuda
 
-// Every function puts what went wrong into error[size], or an empty text.
+// Each function writes an error message into error[size], empty on success.
 #define MBERT_API extern "C" __attribute__((visibility("default")))
 
 MBERT_API void mbert_gpu_probe(const char* name, const std::uint32_t* in, std::int64_t in_words,
@@ -82,7 +82,7 @@ MBERT_API void mbert_gpu_probe(const char* name, const std::uint32_t* in, std::i
   report(launch_probe(Probes{}, name, {in, out}, in_words, out_words, stream), error, size);
 }
 
-// type: 0 float32, 1 float16, 2 bfloat16; in_workspace: whether keys are rotated there.
+// type: 0 float32, 1 float16, 2 bfloat16; in_workspace: whether keys are rotated in the workspace.
 MBERT_API void mbert_gpu_attention(std::int32_t type, const void* qkv, std::int64_t tokens,
                                    const std::int32_t* cu_seqlens, std::int64_t sequences,
                                    const float* rope, std::int64_t max_position,
@@ -109,7 +109,7 @@ MBERT_API void mbert_gpu_attention(std::int32_t type, const void* qkv, std::int6
   report(launch_valid(params, stream), error, size);
 }
 
-// What the library takes when nobody has timed both: whether in the workspace.
+// Whether the library prefers to rotate keys in a workspace, where neither was timed.
 MBERT_API std::int32_t mbert_gpu_prefers_workspace(std::int64_t window) {
   return mbert::cuda::preferred_rotation(window) == mbert::cuda::KeyRotation::kWorkspace;
 }

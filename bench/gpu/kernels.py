@@ -1,4 +1,4 @@
-"""The compiled kernels, called from Python on PyTorch's tensors and streams."""
+"""Call the compiled kernels on PyTorch's tensors and streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from mbert.errors import BackendError
 from mbert.plugins.operators import POOLING_MODES
 
-# plugins/cuda/types.h, in its order.
+# In the order of plugins/cuda/types.h.
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _ERROR_BYTES = 4096
 
@@ -23,7 +23,7 @@ class Kernels:
     """The functions of kernels.cu. Launches are asynchronous, on PyTorch's current stream."""
 
     def __init__(self, library: Path) -> None:
-        """Load what :func:`mbert.bench.gpu.build.build` made."""
+        """Load a library that :func:`mbert.bench.gpu.build.build` made."""
         self._library = ctypes.CDLL(str(library))
         for name in ("probe", "attention", "pooling"):
             getattr(self._library, f"mbert_gpu_{name}").restype = None
@@ -50,8 +50,8 @@ class Kernels:
             num_heads: attention heads.
             scale: factor of the scores.
             window: -1 or the number of keys on each side.
-            in_workspace: rotate keys once into a workspace, or where they are used; None: as the
-                library prefers.
+            in_workspace: True: rotate keys once, into a workspace; False: where they are used;
+                None: the library's preference.
 
         Raises:
             BackendError: the library refuses the arguments, or the launch fails.
@@ -81,7 +81,7 @@ class Kernels:
         return context
 
     def prefers_workspace(self, window: int) -> bool:
-        """Whether the library rotates keys in a workspace when nobody says."""
+        """Return whether the library prefers to rotate keys in a workspace."""
         return bool(self._library.mbert_gpu_prefers_workspace(ctypes.c_int64(window)))
 
     def pooling(self, hidden: Tensor, cu_seqlens: Tensor, mode: str) -> Tensor:
@@ -105,9 +105,9 @@ class Kernels:
         """Run a probe of tests/plugins/cuda/primitives.h and wait for it.
 
         Args:
-            name: its ``kName``.
+            name: the probe's ``kName``.
             words: uint32 [threads, inputs].
-            outputs: words that each thread gives.
+            outputs: words that each thread writes.
 
         Returns:
             uint32 [threads, outputs].
@@ -138,6 +138,6 @@ class Kernels:
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    # The kernels know no strides.
+    # The kernels take no strides.
     assert tensor.is_contiguous()
     return ctypes.c_void_p(tensor.data_ptr())

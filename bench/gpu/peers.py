@@ -1,4 +1,4 @@
-"""PyTorch's own attention on packed tokens, with the rotary step, to time the kernel against."""
+"""PyTorch's attention on packed tokens with the rotary step, to compare times with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Attend = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Workload:
-    """One attention layer's inputs on the GPU; arguments as in VarlenAttention.
+    """The inputs of one attention layer on the GPU, as VarlenAttention takes them.
 
     ``positions`` is each token's offset in its sequence, ``longest`` the longest sequence.
     """
@@ -37,12 +37,12 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """How many there are."""
+        """Return the number of tokens."""
         return self.qkv.shape[0]
 
     @property
     def head_dim(self) -> int:
-        """Channels per head."""
+        """Return the channels of a head."""
         return self.rope.shape[1]
 
 
@@ -54,7 +54,7 @@ def make_workload(
     dtype: torch.dtype,
     device: str,
 ) -> Workload:
-    """Random inputs for packed sequences of these lengths."""
+    """Make random inputs for packed sequences of these lengths."""
     generator = torch.Generator().manual_seed(0)
     tokens, longest = sum(lengths), max(lengths)
     qkv = torch.randn(tokens, 3 * num_heads * head_dim, generator=generator)
@@ -76,7 +76,7 @@ def make_workload(
 
 
 def rotated(qkv: Tensor, rope_rows: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Split and rotate in float32, split-half.
+    """Split qkv, and rotate queries and keys in float32 (split-half form).
 
     Args:
         qkv: [tokens, 3 * num_heads * head_dim].
@@ -98,19 +98,19 @@ def rotated(qkv: Tensor, rope_rows: Tensor, num_heads: int) -> tuple[Tensor, Ten
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let PyTorch fuse what it can: the rotary step becomes one kernel."""
+    """Compile a function, so that the rotary step becomes one kernel."""
     made: Callable[..., Any] = torch.compile(function)
     return made
 
 
 def open_peers(work: Workload) -> tuple[dict[str, Program], list[str]]:
-    """Set up the peers that run here; each returns [tokens, num_heads * head_dim].
+    """Set up the peers; each returns [tokens, num_heads * head_dim].
 
     Args:
         work: the inputs.
 
     Returns:
-        The peers by name, each run once, and for the others the reasons.
+        The peers that ran once, by name, and why the others did not.
     """
     peers: dict[str, Program] = {}
     reasons = []
@@ -126,17 +126,17 @@ def open_peers(work: Workload) -> tuple[dict[str, Program], list[str]]:
 
 
 def flash(work: Workload) -> Attend:
-    """PyTorch's flash attention on packed sequences."""
+    """Return PyTorch's flash attention on packed sequences."""
     rotate = compiled(rotated)
     rows = work.rope[work.positions]
     try:
         varlen_attn: Any = import_module("torch.nn.attention.varlen").varlen_attn
     except ImportError:
         return _nested(work, rotate, rows)
-    # PyTorch 2.10 has the function, without these.
+    # PyTorch 2.10's function lacks these parameters.
     if not signature(varlen_attn).parameters.keys() >= {"scale", "window_size"}:
         return _nested(work, rotate, rows)
-    # One window on both sides, -1 for none, as flash attention has it.
+    # flash attention's window: keys on the left and on the right.
     kinds = {} if work.window < 0 else {"window_size": (work.window, work.window)}
 
     def attend(qkv: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def flash(work: Workload) -> Attend:
 
 
 def _nested(work: Workload, rotate: Callable[..., Any], rows: Tensor) -> Attend:
-    """The same kernel by way of nested tensors, before PyTorch 2.11; global attention alone."""
+    """Return the same kernel by nested tensors, for PyTorch before 2.11; no windows."""
     if work.window >= 0:
         raise NotImplementedError("this PyTorch has no packed flash attention with a window")
     offsets = work.cu_seqlens.long()
@@ -168,7 +168,7 @@ def _nested(work: Workload, rotate: Callable[..., Any], rows: Tensor) -> Attend:
 
 
 def flex(work: Workload) -> Attend:
-    """Flex attention; its block mask, which a model makes once for all layers, is not timed."""
+    """Return flex attention; its block mask, made once for all layers, is not timed."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     device = work.qkv.device
@@ -179,7 +179,7 @@ def flex(work: Workload) -> Attend:
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (document[query] == document[key]) & ((query - key).abs() <= reach)
 
-    # Compiled, or it would hold a matrix of tokens x tokens.
+    # Compiled, as it would otherwise allocate tokens x tokens.
     mask = compiled(create_block_mask)(
         sees, None, None, work.tokens, work.tokens, device=device.type
     )

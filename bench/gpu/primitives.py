@@ -1,4 +1,4 @@
-"""The primitives of the CUDA kernels on the card, against tables from the PTX manual."""
+"""Check the kernels' primitives on the GPU against tables of the PTX manual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .results import Findings, check
 
 
 def run(context: Context) -> Findings:
-    """Run the checks of the emulated GPU with the card's instructions."""
+    """Run the emulator's checks with the GPU's instructions."""
     checks = support(context.checkout, "primitives").CHECKS
     return Findings(
         [

@@ -7,7 +7,7 @@ from typing import Any
 
 from .tables import microseconds, table
 
-# Raised when a field changes its meaning or goes away.
+# Increase it when a field changes its meaning or is removed.
 FORMAT_VERSION = 1
 
 
@@ -17,13 +17,13 @@ def make_record(
     quick: bool,
     steps: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Put a record together, for JSON; times are seconds.
+    """Make a record for JSON; times are in seconds.
 
     Args:
         card: fields of :class:`mbert.bench.gpu.card.Card`.
         versions: of mbert and nvcc.
-        quick: whether it was the short run.
-        steps: by name what :func:`mbert.bench.gpu.steps.run_apart` returns.
+        quick: whether the run was the short one.
+        steps: results of :func:`mbert.bench.gpu.steps.run_apart`, by name.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -36,7 +36,7 @@ def make_record(
 
 
 def draw(record: Mapping[str, Any]) -> str:
-    """Draw a record's tables."""
+    """Return a record's tables as text."""
     return "\n\n".join(_sections(record))
 
 
@@ -122,7 +122,7 @@ def _attention(times: list[dict[str, Any]]) -> str:
 
 
 def _of(times: list[dict[str, Any]], row: dict[str, Any], program: str) -> dict[str, Any] | None:
-    """The program's row for the same work, if it has a replay."""
+    """Return the program's row for the same work, if it has a replay."""
     for other in times:
         same = all(other[key] == row[key] for key in ("workload", "window"))
         if same and other["program"] == program and other["replay"]:

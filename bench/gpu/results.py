@@ -1,4 +1,4 @@
-"""What a step found: checks that passed or failed, and times."""
+"""Results of a step: checks and times."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MOST_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold; ``problem`` is None where it does.
+    """The result of one check; ``problem`` is None if it passed.
 
-    ``error`` and ``allowed`` are there where numbers were compared.
+    ``error`` and ``allowed`` are None unless numbers were compared.
     """
 
     name: str
@@ -25,12 +25,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a step brings back.
+    """The results of a step.
 
     Attributes:
         checks: in the order in which they ran.
-        times: rows of the step's table; their keys are the step's own.
-        notes: what a reader of the table has to know.
+        times: rows of the step's table, with the step's keys.
+        notes: for readers of the table.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Findings:
 
 
 def check(name: str, function: Callable[[], object]) -> Check:
-    """Run a function that raises where something is wrong."""
+    """Run a function that raises if the check fails."""
     try:
         function()
     except Exception as error:
@@ -48,12 +48,12 @@ def check(name: str, function: Callable[[], object]) -> Check:
 
 
 def compare(name: str, error: float, allowed: float) -> Check:
-    """Hold an error against its bound; what is not a number exceeds every bound."""
+    """Compare an error with its bound; NaN exceeds every bound."""
     problem = None if error <= allowed else f"errs by {error:.2e}, allowed are {allowed:.2e}"
     return Check(name, problem, error, allowed)
 
 
 def in_words(error: BaseException) -> str:
-    """Say what an exception says, without the pages that some libraries add."""
+    """Return an exception's class and message in one line, shortened."""
     text = " | ".join(line.strip() for line in str(error).splitlines() if line.strip())
     return f"{type(error).__name__}: {textwrap.shorten(text, _MOST_CHARACTERS)}"

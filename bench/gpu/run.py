@@ -1,4 +1,4 @@
-"""Run the GPU bench from a checkout of which nothing is installed."""
+"""Run the GPU bench from a checkout; mbert need not be installed."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _package(name: str, *folders: Path) -> None:
-    """Stand in for a package whose ``__init__`` would import what is not needed here."""
+    """Register an empty package: the real ``__init__`` imports packages not needed here."""
     package = ModuleType(name)
     package.__path__ = [str(folder) for folder in folders]
     sys.modules[name] = package
@@ -22,7 +22,7 @@ def bootstrap() -> None:
 
 
 if __name__ == "__main__":
-    # The folder of this script: its modules are no top-level ones.
+    # This script's folder: its modules belong to mbert.bench.gpu.
     sys.path.pop(0)
     bootstrap()
     from mbert.bench.gpu.cli import main

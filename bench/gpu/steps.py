@@ -1,4 +1,4 @@
-"""The steps of the bench, each in a process of its own."""
+"""Run the steps of the bench, each in a separate process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from .card import this_card
 from .context import Context
 from .results import Findings, in_words
 
-# Name (of a module with `run`) -> seconds after which it begins nothing more: seven minutes in all,
-# after the build.
+# Modules with `run`, and the seconds after which each starts nothing more: seven minutes in all.
 STEPS = {"primitives": 30, "correctness": 100, "attention": 200, "encoder": 90}
-# What has begun is given so much longer before the process is ended.
+# A process is ended this long after its step's time.
 GRACE_SECONDS = 60
 PASSED, FAILED, BROKEN, SKIPPED = "passed", "failed", "broken", "skipped"
 _LINES_OF_ERROR = 20
@@ -31,13 +30,12 @@ def run_apart(name: str, checkout: Path, library: Path, quick: bool) -> dict[str
 
     Args:
         name: a key of :data:`STEPS`.
-        checkout: the repository, whose bench/gpu/run.py is started.
+        checkout: the repository; its bench/gpu/run.py is started.
         library: the compiled kernels.
         quick: less of everything.
 
     Returns:
-        For the record: "status", "seconds", and "findings" or, where the process did not come to
-        its end, "error".
+        For the record: "status", "seconds", and "findings", or "error" if the process failed.
     """
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mbert-gpu-") as scratch:
@@ -80,12 +78,12 @@ def run_here(name: str, checkout: Path, library: Path, quick: bool) -> Findings:
 
 
 def write_findings(findings: Findings, path: Path) -> None:
-    """Write what :func:`run_apart` reads."""
+    """Write findings for :func:`run_apart`."""
     path.write_text(json.dumps(asdict(findings)), encoding="utf-8")
 
 
 def _run(command: Sequence[str], seconds: float, printed: Path) -> str | None:
-    """Run to the end; what went wrong, or None."""
+    """Run a command; return the error, None on success."""
     with printed.open("w") as output:
         try:
             code = subprocess.run(

@@ -1,4 +1,4 @@
-"""Tables in plain text: the machine has nothing that would draw them."""
+"""Tables in plain text, without the package rich."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Draw a table: the first column to the left, the others to the right.
+    """Return a table: the first column left-aligned, the others right-aligned.
 
     Args:
-        title: the line above it.
+        title: the line above the table.
         headings: of the columns.
-        rows: a text for each column.
+        rows: one text for each column.
     """
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
 
@@ -25,5 +25,5 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def microseconds(seconds: float | None) -> str:
-    """A time, or a dash where there is none."""
+    """Return a time in microseconds, "-" for None."""
     return "-" if seconds is None else f"{seconds * 1e6:,.1f}"

@@ -1,4 +1,4 @@
-"""Times of programs that run in turns on one GPU."""
+"""Time programs that take turns on one GPU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from .results import in_words
 
 Program = Callable[[], object]
-# Seconds of so many calls in a row.
+# Returns the seconds of a number of calls in a row.
 Turn = Callable[[Program, int], float]
 
 WARM_UP_CALLS = 3
-# Long enough for the events' resolution of half a microsecond, short enough for many rounds.
+# Long beside the events' resolution of 0.5 us, short enough for many rounds.
 TURN_SECONDS = 0.002
 MOST_CALLS = 200
 GRAPH_CALLS = 20
@@ -33,7 +33,7 @@ class Timing:
 
 
 def gpu_turn(program: Program, calls: int) -> float:
-    """Time calls by events on the current stream."""
+    """Time calls with CUDA events on the current stream."""
     event: Any = torch.cuda.Event
     begin, end = (event(enable_timing=True) for _ in range(2))
     begin.record()
@@ -48,8 +48,8 @@ def time_in_turns(programs: Mapping[str, Program], turn: Turn, rounds: int) -> d
     """Warm the programs up, then let each have a turn in every round.
 
     Args:
-        programs: by name; each computes on the current stream.
-        turn: how a turn is timed.
+        programs: by name; they compute on the current stream.
+        turn: times one turn.
         rounds: turns of each program.
     """
     calls: dict[str, int] = {}
@@ -68,11 +68,8 @@ def time_in_turns(programs: Mapping[str, Program], turn: Turn, rounds: int) -> d
 
 
 def in_graph(program: Program, calls: int) -> Program:
-    """Capture calls into a CUDA graph; the result replays them all.
-
-    What the program does on the host, launches included, is not in the replay.
-    """
-    # A library's first call may do what a capture forbids.
+    """Capture calls in a CUDA graph; return its replay, which does no work on the host."""
+    # First calls may do what a capture forbids, such as allocate.
     stream: Any = torch.cuda.Stream
     side = stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -90,10 +87,10 @@ def in_graph(program: Program, calls: int) -> Program:
 def graph_timings(
     programs: Mapping[str, Program], rounds: int, calls: int = GRAPH_CALLS
 ) -> tuple[dict[str, Timing], dict[str, str]]:
-    """Time the replays of CUDA graphs of ``calls`` calls each; the times are of one call.
+    """Time replays of CUDA graphs of ``calls`` calls; times are per call.
 
     Returns:
-        The times by name, and for those that cannot be captured the reason.
+        The times by name, and why the other programs cannot be captured.
     """
     replays: dict[str, Program] = {}
     reasons: dict[str, str] = {}
