@@ -140,7 +140,7 @@ def _time_whole(
 
 @dataclass(frozen=True)
 class On:
-    """A program of the model on another operator."""
+    """A program of the model, with another attention operator."""
 
     attend: Operator
     program: Program
@@ -151,12 +151,12 @@ class On:
             return self.program()
 
     def patched(self) -> AbstractContextManager[object]:
-        """The operator in the place of the model's."""
+        """Return a context in which the model has the operator."""
         return mock.patch.object(model, "varlen_attention", self.attend)
 
 
 def turn_on_operator(program: Program, calls: int) -> float:
-    """Time calls of an :class:`On`; putting the operator in its place is not timed."""
+    """Time calls of an :class:`On`, without the time of patching."""
     assert isinstance(program, On)
     with program.patched():
         return gpu_turn(program.program, calls)

@@ -1,4 +1,4 @@
-"""What attention kernels are held to: a dense float64 oracle, and how far PyTorch errs from it."""
+"""The expected results of attention kernels, in float64, and their tolerance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.oracle import attention
 
 FLOAT32_FACTOR = 4.0
 REDUCED_FACTOR = 2.0
-# Where PyTorch makes no error at all: the rounding of values of a few units.
+# The least tolerance, where PyTorch errs by nothing: rounding of values of a few units.
 FLOAT32_FLOOR = 1e-7
 
 
 def reference(
     case: Case, inputs: dict[str, NDArray[Any]], rows: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """In float64. ``rows``: the ones to compute, not all; others are zeros."""
+    """Compute attention in float64. ``rows``: those to compute, None for all; others are zeros."""
     return attention(
         **inputs, num_heads=case.num_heads, scale=case.scale, window=case.window, rows=rows
     )
@@ -33,7 +33,7 @@ def reference(
 
 @dataclass(frozen=True)
 class Judgement:
-    """What rows of the context should be, and the largest error that they may have."""
+    """The exact rows of the context, and the largest error allowed."""
 
     exact: NDArray[np.float64]
     tolerance: float
@@ -50,7 +50,7 @@ def judge(
     dtype: str = "float32",
     rows: NDArray[Any] | None = None,
 ) -> Judgement:
-    """As :func:`measure`, on one thread."""
+    """Call :func:`measure` on one thread."""
     with _one_thread():
         return measure(case, inputs, dtype, rows)
 
@@ -63,7 +63,7 @@ def measure(
 ) -> Judgement:
     """Allow four times PyTorch's own error in float32, and twice in a reduced precision.
 
-    ``inputs["qkv"]`` is float32 that ``dtype`` holds exactly. ``rows``: the ones to judge, not all.
+    ``inputs["qkv"]`` is float32 that ``dtype`` holds exactly. ``rows``: those to judge; None: all.
     """
     part = slice(None) if rows is None else rows
     exact = reference(case, inputs, rows)[part]
@@ -78,7 +78,7 @@ def measure(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Small matrices: on a busy machine, waiting for other threads takes longer than the work."""
+    """Use one thread: for small matrices, waiting for others takes longer than the work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -90,7 +90,7 @@ def _one_thread() -> Iterator[None]:
 def pytorch(
     case: Case, inputs: dict[str, NDArray[Any]], dtype: torch.dtype = torch.float32
 ) -> NDArray[Any]:
-    """The operator's PyTorch reference."""
+    """Compute the operator's PyTorch reference."""
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     tensors["qkv"] = tensors["qkv"].to(dtype)
     output = varlen_attention(
@@ -103,7 +103,7 @@ def pytorch(
 def pytorch_reduced(
     case: Case, inputs: dict[str, NDArray[Any]], dtype: str, rows: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """What PyTorch computes when the model runs in ``dtype``: rotated in float32, then sdpa."""
+    """Compute PyTorch's attention in ``dtype``: rotation in float32, then sdpa."""
     hidden = case.num_heads * case.head_dim
     reduced = getattr(torch, dtype)
     tokens = inputs["qkv"].shape[0]

@@ -1,4 +1,4 @@
-"""The shared cases of the attention operator: every implementation passes the same ones."""
+"""Cases of the attention operator, for all of its implementations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Case:
         return self.head_dim**-0.5
 
     def inputs(self, seed: int = 0) -> dict[str, NDArray[Any]]:
-        """qkv, cu_seqlens, rope; scores spread enough for the softmax to matter."""
+        """Make qkv, cu_seqlens and rope, with scores spread so that the softmax matters."""
         generator = np.random.default_rng(seed)
         tokens = sum(self.lengths) + self.slack
         longest = max(self.lengths, default=1)
@@ -56,13 +56,13 @@ CASES = (
         for head_dim in HEAD_DIMS
         for window in WINDOWS
     ),
-    # Heads of the widths between: parts of a vector, and the widest.
+    # Head sizes between the usual ones: not whole vectors, and the largest.
     *(
         Case((70, 130), num_heads=2, head_dim=head_dim, window=window)
         for head_dim in (16, 48, 80, 256)
         for window in (-1, 64)
     ),
-    # A window wider than a block, one not a multiple of anything, and batches of nothing.
+    # A window wider than a block, an odd one, and empty batches.
     Case((300, 70), window=200),
     Case((300, 70), window=37),
     Case((), window=-1),
@@ -71,5 +71,5 @@ CASES = (
     Case((0, 0), slack=9, window=64),
 )
 
-# Too long for a dense oracle of every implementation: for those that are fast enough.
+# Long sequences, for the implementations that are fast enough.
 LONG_CASES = tuple(Case((8192,), num_heads=1, window=window) for window in (-1, 64))

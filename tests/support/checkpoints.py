@@ -1,4 +1,4 @@
-"""Checkpoints made by transformers, with weights that let no mistake hide."""
+"""Checkpoints that transformers saves, with weights on which mistakes show."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ ARCHITECTURES = {
     "question-answering": transformers.ModernBertForQuestionAnswering,
 }
 
-# Every feature of the real thing at a size that runs in moments: layers of both kinds, windows that
-# cut, several heads.
+# Small, with layers of both kinds, windows shorter than the sequences, and several heads.
 SMALL = {
     "vocab_size": 500,
     "hidden_size": 64,
@@ -36,14 +35,14 @@ SMALL = {
 
 
 def make_checkpoint(folder: Path, task: str = "fill-mask", **config: Any) -> Path:
-    """Save a checkpoint of ``SMALL`` changed by ``config``, weights as :func:`sharpen` makes."""
+    """Save a checkpoint of ``SMALL`` changed by ``config``, with weights of :func:`sharpen`."""
     return save_model(make_model(task, **{**SMALL, **config}), folder)
 
 
 def make_model(task: str, **config: Any) -> Any:
     torch.manual_seed(0)
     shape = transformers.ModernBertConfig(**config)
-    # Projections of a narrow model spread as those of base do.
+    # Narrow projections get outputs as large as those of base.
     shape.initializer_range = 0.02 * (768 / shape.hidden_size) ** 0.5
     model = ARCHITECTURES[task](shape).eval()
     sharpen(model)
@@ -58,7 +57,7 @@ def save_model(model: Any, folder: Path) -> Path:
 
 @torch.no_grad()
 def sharpen(model: torch.nn.Module) -> None:
-    """Scale up what random initialisation leaves too faint to see.
+    """Scale up weights that random initialisation leaves too small to show mistakes.
 
     With default weights attention is nearly uniform and GELU nearly linear: an exact and a tanh
     GELU differ by 5e-5 after 22 layers, and a window that is off by one by no more.
@@ -77,7 +76,7 @@ def sharpen(model: torch.nn.Module) -> None:
 
 
 def load_oracle(folder: Path, task: str) -> Any:
-    """The same checkpoint in transformers: the sdpa path, float32."""
+    """Load the checkpoint by transformers: sdpa, float32."""
     return ARCHITECTURES[task].from_pretrained(folder, attn_implementation="sdpa").eval()
 
 
@@ -92,7 +91,7 @@ def edit_config(folder: Path, remove: tuple[str, ...] = (), **changes: Any) -> P
 
 
 def to_legacy(folder: Path) -> Path:
-    """Rewrite config.json in the form that checkpoints of 2024 and 2025 have."""
+    """Rewrite config.json in the form of checkpoints of 2024 and 2025."""
     config = json.loads((folder / "config.json").read_text())
     rope = config["rope_parameters"]
     kinds = config["layer_types"]

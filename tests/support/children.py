@@ -1,4 +1,4 @@
-"""What child processes run: a spawned one imports this module, and none of a test."""
+"""Functions for child processes: spawned ones import this module, and no test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import mbert
 
 
 def embed_in_a_child(model: mbert.Embedder, texts: Sequence[str], connection: Connection) -> None:
-    """Send the process's id and the texts' vectors."""
+    """Send the id of the process and the embeddings of the texts."""
     connection.send((os.getpid(), model.embed(texts)))
     model.close()

@@ -1,4 +1,4 @@
-"""The error bound: against float64, at most four times what PyTorch itself errs in float32."""
+"""The tolerance: four times PyTorch's own float32 error, both against float64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.oracle import DenseModernBert
 
 FACTOR = 4.0
 
-# How each task reads its result out of the oracle, and out of transformers.
+# The oracle's method for each task, and the name of transformers' output.
 _ORACLE = {
     "feature-extraction": DenseModernBert.hidden,
     "fill-mask": DenseModernBert.fill_mask,
@@ -28,7 +28,7 @@ _ORACLE = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """Exact results by sequence, and the largest error that is allowed."""
+    """The exact result of each sequence, and the largest error allowed."""
 
     model: Any
     task: str
@@ -37,7 +37,7 @@ class Judgement:
     tolerance: float
 
     def errors(self, results: list[NDArray[Any]]) -> list[float]:
-        """Largest absolute error of each sequence's result."""
+        """Return the largest absolute error of each sequence's result."""
         return [
             float(np.abs(result - exact).max())
             for result, exact in zip(results, self.exact, strict=True)
@@ -58,7 +58,7 @@ def judge(checkpoint: Path, task: str, sequences: list[NDArray[np.int32]]) -> Ju
 
 
 def transformers_results(model: Any, sequences: list[NDArray[np.int32]]) -> list[NDArray[Any]]:
-    """One sequence at a time, so that no padding is involved."""
+    """Compute one sequence at a time, without padding."""
     results = []
     with torch.inference_mode():
         for ids in sequences:
@@ -68,7 +68,7 @@ def transformers_results(model: Any, sequences: list[NDArray[np.int32]]) -> list
 
 
 def side_by_side(outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The output of a task; several are put side by side."""
+    """Return a task's outputs, several as columns of one array."""
     return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
 

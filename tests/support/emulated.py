@@ -1,4 +1,4 @@
-"""Kernels of plugins/cuda on the emulated GPU, in this process."""
+"""Run the kernels of plugins/cuda on the emulated GPU, in this process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from support.native import cmake_build
 from support.onnx_nodes import reduce
 
 _ERROR_BYTES = 4096
-_TYPES = ("float32", "float16", "bfloat16")  # as the enumerators of ElementType
+_TYPES = ("float32", "float16", "bfloat16")  # in the order of the enum ElementType
 
 
 class EmulationError(Exception):
-    """An error that the emulated GPU found in a kernel."""
+    """An error in a kernel that the emulated GPU found."""
 
 
 def build(target: str) -> Path:
-    """Build a library of tests/plugins/cuda; return the folder that it is in."""
+    """Build a library of tests/plugins/cuda; return its folder."""
     folder = cmake_build("tests", "-DMBERT_BUILD_TESTS=ON", target=target)
     return folder / "tests" / "plugins" / "cuda"
 
@@ -35,7 +35,7 @@ def library(target: str) -> ctypes.CDLL:
 
 
 def call(function: Any, *arguments: Any) -> None:
-    """Call a C function whose last arguments are a buffer for a message and its size."""
+    """Call a C function whose last arguments are an error buffer and its size."""
     error = ctypes.create_string_buffer(_ERROR_BYTES)
     function.restype = None
     function(*arguments, error, ctypes.c_int64(_ERROR_BYTES))
@@ -75,7 +75,7 @@ def run_violation(name: str, seed: int = 0) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """A specialisation of the attention kernel, but for the head size."""
+    """A specialisation of the attention kernel, without the head size."""
 
     dtype: str = "float16"
     capability: int = 80
@@ -95,7 +95,7 @@ VARIANTS = (
 
 
 class _AttentionCall(ctypes.Structure):
-    """AttentionCall of emulated_attention.h."""
+    """``AttentionCall`` of emulated_attention.h."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("qkv", "cu_seqlens", "rope", "context", "blocks")),
@@ -118,10 +118,10 @@ def run_attention(
     blocks: tuple[int, ...] = (),
     kernels: ctypes.CDLL | None = None,
 ) -> NDArray[np.float32]:
-    """VarlenAttention by the CUDA kernel; rows that it did not write are NaN.
+    """Compute VarlenAttention by the CUDA kernel; rows that it does not write are NaN.
 
-    ``blocks``: those along x to run, not all. ``exact``: every row has to be written once.
-    ``kernels``: the library to take instead of the one with all of them.
+    ``blocks``: those along x to run; None: all. ``exact``: each row must be written once.
+    ``kernels``: the library; None: the one with all kernels.
     """
     kernels = kernels or library("emulated_attention")
     qkv = np.ascontiguousarray(reduce(inputs["qkv"], variant.dtype))
@@ -155,7 +155,7 @@ def run_attention(
 def run_pooling(
     inputs: dict[str, NDArray[Any]], mode: int, dtype: str, seed: int = 0
 ) -> NDArray[np.float32]:
-    """VarlenPooling by the CUDA kernel."""
+    """Compute VarlenPooling by the CUDA kernel."""
     hidden = np.ascontiguousarray(reduce(inputs["hidden"], dtype))
     cu_seqlens = np.ascontiguousarray(inputs["cu_seqlens"])
     tokens, columns = hidden.shape

@@ -1,4 +1,4 @@
-"""Helpers for tests of exports: what is in a folder, and folders that cannot be written."""
+"""Contents of folders, and folders that cannot be written, for tests of exports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = (
 
 
 def contents(folder: Path) -> dict[str, tuple[str, int]]:
-    """Hash and time of change of every file, hidden ones included."""
+    """Return hash and modification time of each file, hidden ones included."""
     return {
         str(path.relative_to(folder)): (file_sha256(path), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -39,7 +39,7 @@ def listed(folder: Path) -> list[str]:
 @contextmanager
 def read_only(folder: Path) -> Iterator[Path]:
     folder.mkdir()
-    if os.geteuid() == 0:  # modes do not bind root
+    if os.geteuid() == 0:  # root may write despite the mode
         with mounted(folder, "ro"):
             yield folder
     else:
@@ -50,7 +50,7 @@ def read_only(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
-    """Mount a file system of its own over ``folder``."""
+    """Mount an empty file system over ``folder``."""
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() or shutil.which("mount") is None or subprocess.run(command).returncode:
         pytest.skip("mounting needs privileges that this process lacks")

@@ -1,6 +1,6 @@
-"""A double of the builder half of ``tensorrt``: what was asked of it, and what a parser looks up.
+"""A double of the builder half of ``tensorrt``: it records calls and plugin look-ups.
 
-Names and parameters are held against the real module by tests/runtime/backends/test_doubles.py.
+tests/runtime/backends/tensorrt/test_doubles.py compares names and parameters with the real module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from support.fake_tensorrt import FakeTensorRT
 
 
 class FakeBuilderLibrary(FakeTensorRT):
-    """The module; ``config`` and ``registry`` are those of the latest builder."""
+    """The module; ``config`` and ``registry`` belong to the latest builder."""
 
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
     ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
@@ -60,7 +60,7 @@ class FakeBuilder:
         if config.timing_cache is not None:
             config.timing_cache.content += b"timed "
         self.trt.plugins = tuple(config.plugins_to_serialize)
-        # A runtime has a registry of its own: what the engine needs comes with it.
+        # A runtime has a separate registry, with the plugins that the engine brings.
         self.trt.deserializes &= set(self.trt.registry.loaded) <= set(self.trt.plugins)
         return b"engine"
 
@@ -100,7 +100,7 @@ class FakeTensor:
 
 
 class FakeParser:
-    """Looks creators up while it parses."""
+    """A parser that looks up plugin creators."""
 
     def __init__(self, network: FakeNetwork, logger: Any) -> None:
         self._network = network
@@ -123,7 +123,7 @@ class FakeProfile:
 
 
 class FakeBuilderConfig:
-    """Refuses a timing cache that begins with ``stale``."""
+    """A config that refuses a timing cache that starts with ``stale``."""
 
     def __init__(self) -> None:
         self.flags = {"tf32"}

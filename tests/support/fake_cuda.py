@@ -1,8 +1,8 @@
-"""A double of ``cuda.bindings.runtime``: a device whose memory is the host's.
+"""A double of ``cuda.bindings.runtime``: a device in host memory.
 
-What goes into a stream runs when somebody waits for the stream, so that a missing wait shows;
-copies are checked against the allocations; a captured stream records instead of running. Names and
-parameters are held against the real module by tests/runtime/backends/test_doubles.py.
+Work on a stream runs when the stream is waited for, so that a missing wait shows. Copies are
+checked against the allocations. A stream under capture records its work and does not run it.
+tests/runtime/backends/tensorrt/test_doubles.py compares names and parameters with the real module.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 Error = real.cudaError_t
 OK = Error.cudaSuccess
 
-_DEVICE_MEMORY = 1 << 40  # first address: far from any of the host's
+_DEVICE_MEMORY = 1 << 40  # first address, far from the host's
 
 
 class FakeCuda:
-    """One process's view of GPUs; every call returns its status first, as the real ones do."""
+    """The GPUs of a process; each call returns its status first, as in CUDA's bindings."""
 
     cudaError_t = real.cudaError_t
     cudaMemcpyKind = real.cudaMemcpyKind
@@ -44,8 +44,8 @@ class FakeCuda:
         self.driver = driver
         self.current = -1
         self.launches = self.captures = 0
-        self.errors: dict[str, Any] = {}  # what a function of capturing reports, each time
-        self.failure = OK  # what the next wait for the stream reports
+        self.errors: dict[str, Any] = {}  # the status of each capturing function
+        self.failure = OK  # the status of the next wait for the stream
         self._device: dict[int, NDArray[np.uint8]] = {}
         self._host: dict[int, Any] = {}
         self._next = _DEVICE_MEMORY
@@ -55,7 +55,7 @@ class FakeCuda:
 
     @property
     def held(self) -> int:
-        """Things that somebody has to free: allocations, streams, graphs."""
+        """Return the resources to free: allocations, streams, graphs."""
         return len(self._device) + len(self._host) + len(self._streams) + len(self._graphs)
 
     def enqueue(self, stream: int, work: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class FakeCuda:
         target.append(work)
 
     def at(self, address: int, size: int) -> NDArray[np.uint8]:
-        """``size`` bytes of device memory; they must lie in one allocation."""
+        """Return ``size`` bytes of device memory, which must lie in one allocation."""
         for start, block in self._device.items():
             if start <= address and address + size <= start + block.size:
                 return block[address - start : address - start + size]
@@ -104,7 +104,7 @@ class FakeCuda:
             return Error.cudaErrorMemoryAllocation, None
         self.free -= size
         address, self._next = self._next, self._next + size + 4096 & ~255
-        self._device[address] = np.full(size, 0xA5, np.uint8)  # nobody may count on zeros
+        self._device[address] = np.full(size, 0xA5, np.uint8)  # new memory is not zeros
         return OK, address
 
     def cudaFree(self, devPtr: int) -> tuple[Any]:

@@ -1,7 +1,7 @@
-"""A double of the runtime half of ``tensorrt`` and ``tensorrt_rtx``: engines that compute in numpy.
+"""A double of the runtime half of ``tensorrt`` and ``tensorrt_rtx``: engines that run numpy.
 
-An engine's file holds nothing; its :class:`FakeTensorRT` knows what it computes. Names and
-parameters are held against the real module by tests/runtime/backends/test_doubles.py.
+An engine's file is a placeholder; its :class:`FakeTensorRT` computes the outputs.
+tests/runtime/backends/tensorrt/test_doubles.py compares names and parameters with the real modules.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DataType(enum.Enum):
 
 
 class FakeTensorRT:
-    """The module: an engine of one signature, and a log of what was asked of it."""
+    """The module, with an engine of one signature and a log of calls."""
 
     DataType = DataType
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
@@ -127,7 +127,7 @@ class FakeConfig:
 
 
 class FakeCache:
-    """Holds what was compiled; a stale one is refused."""
+    """A cache of compiled kernels; a stale one is refused."""
 
     def __init__(self) -> None:
         self.content = b"compiled"
@@ -142,7 +142,7 @@ class FakeCache:
 
 
 class FakeContext:
-    """Refuses what the profile does not hold; reads and writes device memory in stream order."""
+    """A context that refuses shapes outside the profile, and works in stream order."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine

@@ -1,7 +1,7 @@
-"""The published checkpoints of the family: their configs, scaled down in width and depth only.
+"""Published ModernBERT checkpoints, scaled down in width and depth alone.
 
-Each keeps its kind: head_dim, the ratio of the MLP, thetas, window, activation, the form of its
-config (that of 2024 and 2025), its tokenizer's kind and special ids, its modules.
+Each keeps head_dim, the MLP's ratio, thetas, window, activation, the form of its config (that of
+2024 and 2025), the tokenizer's kind and special ids, and the modules.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Member:
-    """A checkpoint as it is published.
+    """A published checkpoint.
 
     Attributes:
         shape: (layers, hidden, heads, intermediate).
         thetas: of global and of local layers.
-        config: what else its config.json says.
+        config: other entries of its config.json.
         tokenizer: "bytes" (byte-level BPE) or "gemma" (BPE with metaspace and byte fallback).
-        modules: kinds and settings of its modules.json; none: saved by transformers.
+        modules: kinds and settings of its modules.json; empty: saved by transformers.
         settings: its config_sentence_transformers.json.
     """
 
@@ -60,14 +60,14 @@ class Member:
 
     @property
     def scaled(self) -> Member:
-        """The same with at most 4 layers and 2 heads."""
+        """Return the member with at most 4 layers and 2 heads."""
         layers, hidden, heads, intermediate = self.shape
         width = 2 * hidden // heads
         return replace(self, shape=(min(layers, 4), width, 2, width * intermediate // hidden))
 
     @property
     def settings_of_config(self) -> dict[str, Any]:
-        """What transformers' config takes, but for the vocabulary."""
+        """Return the arguments of transformers' config, without the vocabulary."""
         names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
         kinds = zip(("full_attention", "sliding_attention"), self.thetas, strict=True)
         return {
@@ -130,7 +130,7 @@ FAMILY = {
     ),
 }
 
-# Of the kind of ettin-encoder-17m or of ModernBERT-large: nothing else is new in them.
+# Other sizes of ettin-encoder-17m and ModernBERT-large.
 SIZES = {
     "ettin-encoder-32m": Member((10, 384, 6, 576), **_ETTIN),  # type: ignore[arg-type]
     "ettin-encoder-68m": Member((19, 512, 8, 768), **_ETTIN),  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ SIZES = {
 
 
 def make_member(folder: Path, name: str) -> Path:
-    """Save a member as it is published, but for its size."""
+    """Save a member, scaled down."""
     member = FAMILY[name].scaled
     task = "feature-extraction" if member.modules else "fill-mask"
     make_checkpoint(folder, task, **member.settings_of_config)
@@ -180,7 +180,7 @@ def _write_modules(folder: Path, member: Member) -> None:
 
 
 def add_gemma_tokenizer(folder: Path, vocab_size: int = 500) -> Path:
-    """Write a tokenizer of mmBERT's kind: spaces as "▁", unknown characters as bytes."""
+    """Write a tokenizer like mmBERT's: spaces as "▁", unknown characters as bytes."""
     special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "▁")

@@ -1,7 +1,7 @@
-"""Bundles for GPUs that were not exported: a manifest, an empty graph, and a stand-in engine.
+"""Bundles for GPUs without an export: a manifest, an empty graph, and a stand-in engine.
 
-Their engines compute what :func:`expected` says, exactly, from either signature, so that a token,
-sequence or mask that lands in the wrong place shows.
+The engines compute :func:`expected` exactly, from either signature, so that a misplaced token,
+sequence or mask shows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VERSION = "1.7.1.116"
 LIMITS = Limits(max_tokens=1024, max_sequence_length=256, max_sequences=16)
 COLUMNS = 4
 MASK = 7
-# Outputs without columns of their own are one of the four.
+# Outputs of one column each.
 _COLUMN = {"start_logits": 1, "end_logits": 2}
 
 
@@ -48,7 +48,7 @@ def make_manifest(
     gpu: str | None = None,
     **changes: Any,
 ) -> Manifest:
-    """The manifest of such a bundle, without files."""
+    """Make the manifest of a bundle without files."""
     inputs = _signature(backend, task)
     engine = Engine(
         file=f"engines/{backend}-l4.engine" if built else None,
@@ -84,7 +84,7 @@ def make_manifest(
 
 
 def make_bundle(folder: Path, manifest: Manifest) -> Path:
-    """Write a bundle of this manifest."""
+    """Write a bundle with a manifest."""
     folder.mkdir()
     onnx.save(helper.make_model(helper.make_graph([], "empty", [], [])), folder / "model.onnx")
     if manifest.engine is not None and manifest.engine.file is not None:
@@ -104,7 +104,7 @@ def fake_library(
     version: str = VERSION,
     kind: type[FakeTensorRT] = FakeTensorRT,
 ) -> FakeTensorRT:
-    """A library whose engine computes what the bundle stands for."""
+    """Make a library whose engine computes the bundle's outputs."""
     assert manifest.engine is not None
 
     def compute(arrays: Arrays) -> list[NDArray[Any]]:
@@ -117,9 +117,9 @@ def fake_library(
 def expected(
     sequences: Sequence[NDArray[np.int32]], task: str, masks: Sequence[int] = ()
 ) -> NDArray[np.float32]:
-    """Of each token: its id, its offset, the sum and the first id of its sequence.
+    """Return for each token its id, its offset, and its sequence's sum and first id.
 
-    Several outputs are side by side.
+    Several outputs are columns of one array.
     """
     rows = [
         [ids[i], i, ids.sum(), ids[0]]

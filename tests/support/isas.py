@@ -1,4 +1,4 @@
-"""The instruction sets of the CPU kernels: those of the sources, and those to test here."""
+"""The instruction sets of the CPU kernels: all of them, and those to test here."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Isa(NamedTuple):
 
     name: str
     parent: str
-    attention: str  # the instruction set whose attention kernels it runs
-    needs: frozenset[str]  # what the processor must have beyond the parent's needs
+    attention: str  # the instruction set of its attention kernels
+    needs: frozenset[str]  # processor features beyond the parent's
 
 
 def _listed() -> tuple[Isa, ...]:
@@ -27,9 +27,9 @@ def _listed() -> tuple[Isa, ...]:
     )
 
 
-# All entries, for any architecture, with amx_emulated, which only test builds have.
+# All entries of all architectures, with amx_emulated, which only test builds have.
 LISTED = _listed()
-# Those that the operator library under test supports on this processor.
+# Supported by the library under test on this processor.
 ISAS = supported_isas()
-# Those with attention kernels; the others extend linear layers only.
+# With attention kernels; the others have linear layers alone.
 FLOAT_ISAS = tuple(isa.name for isa in LISTED if isa.name in ISAS and isa.attention == isa.name)

@@ -1,4 +1,4 @@
-"""Building the native sources with other options than the wheel's."""
+"""Build the native sources with other options than the wheel's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def cmake_build(folder: str, *options: str, target: str = "all") -> Path:
-    """Configure and build into ``build/<folder>`` (quick when nothing changed); return it."""
+    """Configure and build into ``build/<folder>``, incrementally; return the folder."""
     build = ROOT / "build" / folder
     cmake_configure(build, *options)
     _cmake("--build", build, "--parallel", "2", "--target", target)

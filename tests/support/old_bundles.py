@@ -1,4 +1,4 @@
-"""Bundles of an earlier commit and what it computed with them (tests/fixtures/bundles)."""
+"""Bundles and results of an earlier commit (tests/fixtures/bundles)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "bundles"
 ARCHIVE = FIXTURES / "bundles.tar.xz"
 PRECISIONS = ("fp32", "bf16", "int8")
-# Names of the archive's folders: the task, or what is special about the bundle.
+# Names of the archive's folders: the task, or the kind of bundle.
 SENTENCE, MULTI_VECTOR, RERANKER = "sentence-similarity", "multi-vector", "reranker"
 NAMES = (
     "feature-extraction",
@@ -32,12 +32,12 @@ VOCABULARY = 320
 MASK = 3
 QUERY = "Who built the bridge?"
 TEXTS = ("The river rose in the night.", "A baker sells bread, and the mill grinds.", "")
-# What ONNX Runtime and the C library choose kernels by.
+# Processor features by which ONNX Runtime and the C library choose kernels.
 _FEATURES = re.compile(r"avx.*|fma|f16c|amx.*|asimd.*|sve.*|i8mm|bf16")
 
 
 def sequences() -> list[list[int]]:
-    """Return token ids: a lone token, a short sequence, and one that is longer than the window."""
+    """Return token ids: one token, a short sequence, one longer than the window."""
     generator = np.random.default_rng(0)
     lengths = (1, 5, 40)
     ids = [generator.integers(5, VOCABULARY - 2, length).tolist() for length in lengths]
@@ -47,7 +47,7 @@ def sequences() -> list[list[int]]:
 
 
 def answers(model: Any, name: str) -> dict[str, NDArray[Any]]:
-    """Compute what is recorded of a bundle: by what it is, float32 arrays."""
+    """Compute the recorded results of a bundle: float32 arrays by name."""
     arrays = {}
     for i, output in enumerate(model.run(sequences())):
         outputs = output if isinstance(output, dict) else {"output": output}
@@ -66,7 +66,7 @@ def answers(model: Any, name: str) -> dict[str, NDArray[Any]]:
 
 
 def kernels_of_this_machine() -> dict[str, Any]:
-    """Return what decides which kernels compute, beside mbert's own."""
+    """Return the versions and features that choose kernels other than mbert's."""
     words = set(Path("/proc/cpuinfo").read_text().split())
     return {
         "machine": platform.machine(),

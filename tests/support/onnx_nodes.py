@@ -1,4 +1,4 @@
-"""Models of a single mbert node, run by ONNX Runtime."""
+"""Models of one mbert node, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TYPES = {
 def node_model(
     operator: str, inputs: dict[str, tuple[int, list[Any]]], dtype: str, **attributes: Any
 ) -> onnx.ModelProto:
-    """A model around one node, whose floats are of type ``dtype``.
+    """Make a model of one node with floats of type ``dtype``.
 
-    ``inputs`` maps names to (element type, shape). A type that numpy lacks cannot be passed in: the
-    first input and the output are float32 outside, and cast.
+    ``inputs`` maps names to (element type, shape). numpy lacks some of the types: the model's first
+    input and its output are float32, and cast inside.
     """
     values = [helper.make_tensor_value_info(name, *spec) for name, spec in inputs.items()]
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)

@@ -1,6 +1,6 @@
-"""The tables of docs/operators.md, from the table of operators.
+"""Make the tables of docs/operators.md from the table of operators.
 
-``python tests/support/operator_docs.py`` prints them, to be pasted after a change.
+``python tests/support/operator_docs.py`` prints them, to paste after a change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from mbert.plugins.operators import OPERATORS, Attribute, Operator, Tensor
 
 
 def markdown_table(operators: Sequence[Operator]) -> str:
-    """The inputs, attributes, output and types of operators that share them."""
+    """Describe inputs, attributes, outputs and types of operators that share them."""
     rows = ["| | name | type, shape | meaning |", "|---|---|---|---|"]
     for variable, types in operators[0].types.items():
         rows.append(f"| type | {variable} | {', '.join(types)} | |")

@@ -1,7 +1,7 @@
-"""A dense ModernBERT in float64, written from the definition alone: the judge of all others.
+"""A dense ModernBERT in float64, written from the definition alone: the oracle of the tests.
 
-It shares no code with mbert or transformers, knows one sequence at a time, and makes every mutant
-of :data:`MUTANTS` by a change at the place where such a mistake would be made.
+It shares no code with mbert or transformers, and takes one sequence at a time. Each of
+:data:`MUTANTS` changes it at the place of a likely mistake.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def attention(
     window: int,
     rows: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """VarlenAttention, dense, float64. ``rows``: the ones to compute, not all; others are zeros."""
+    """Compute VarlenAttention in float64. ``rows``: those to compute; None: all; others are 0."""
     tokens, head_dim = qkv.shape[0], rope.shape[1]
     context = np.zeros((tokens, num_heads * head_dim))
     rows = np.arange(tokens) if rows is None else rows
@@ -92,7 +92,7 @@ def _attend(
 class DenseModernBert:
     """The model of a transformers config and state dict, in float64.
 
-    ``mutant`` names the mistake to make; "" makes none.
+    ``mutant`` names the mistake to make; "" for none.
     """
 
     config: Any
@@ -112,7 +112,7 @@ class DenseModernBert:
         self.state = {name: tensor.double() for name, tensor in self.state.items()}
 
     def hidden(self, ids: NDArray[Any]) -> Tensor:
-        """[length, hidden] after the final norm."""
+        """Return the hidden states after the final norm, [length, hidden]."""
         c = self.config
         x = self.state["model.embeddings.tok_embeddings.weight"][torch.as_tensor(ids).long()]
         x = self._norm(x, "model.embeddings.norm")
@@ -140,24 +140,24 @@ class DenseModernBert:
         return self._norm(x, "model.final_norm")
 
     def fill_mask(self, ids: NDArray[Any]) -> Tensor:
-        """[length, vocab]: logits of every token."""
+        """Return the logits of each token, [length, vocab]."""
         features = self._head(self.hidden(ids))
         decoder = "decoder" if "decoder.weight" in self.state else "model.embeddings.tok_embeddings"
         logits = features @ self.state[f"{decoder}.weight"].T
         return logits + self.state["decoder.bias"] if self.config.decoder_bias else logits
 
     def classify(self, ids: NDArray[Any]) -> Tensor:
-        """[labels]."""
+        """Return the logits of the labels, [labels]."""
         hidden = self.hidden(ids)
         pooled = hidden[:1] if self.config.classifier_pooling == "cls" else hidden.mean(0)[None]
         return self._linear(self._head(pooled), "classifier")[0]
 
     def tag(self, ids: NDArray[Any]) -> Tensor:
-        """[tokens, labels]."""
+        """Return the logits of each token, [length, labels]."""
         return self._linear(self._head(self.hidden(ids)), "classifier")
 
     def answer(self, ids: NDArray[Any]) -> Tensor:
-        """[tokens, 2]: where an answer starts, and where it ends."""
+        """Return the logits of an answer's start and end, [length, 2]."""
         return self._linear(self._head(self.hidden(ids)), "classifier")
 
     def _theta(self, kind: str) -> float:
@@ -169,7 +169,7 @@ class DenseModernBert:
         return theta * 1.01 if self.mutant == "wrong theta" else theta
 
     def _table(self, theta: float, head_dim: int, length: int) -> Tensor:
-        # Frequencies and angles in float32, as the published model computes them.
+        # Frequencies and angles in float32, as in transformers.
         exponent = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
         angle = torch.arange(length, dtype=torch.float32)[:, None] * (1.0 / theta**exponent)
         return torch.cat((angle.cos(), angle.sin()), dim=1).double()

@@ -1,4 +1,4 @@
-"""The project's Markdown pages: their code blocks, links and lines."""
+"""Read the project's Markdown pages: code blocks, prose and anchors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches for the pooling kernels, and what must come out."""
+"""Batches for the pooling kernels, and the expected results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 POOLING_BATCHES = [((5,), 0), ((1, 2, 0, 70, 130), 9), ((), 0), ((), 4), ((0, 0), 3), ((1000,), 0)]
-# How far a single rounding may move a result, relative to it.
+# The largest relative error of one rounding.
 STEPS = {"float16": 2**-11, "bfloat16": 2**-8}
 
 
@@ -49,7 +49,7 @@ POOLINGS = list(_POOLED)
 def assert_pooled(
     inputs: dict[str, NDArray[Any]], output: NDArray[Any], mode: str, dtype: str = "float32"
 ) -> None:
-    """``inputs["hidden"]`` is float32 that the type holds exactly: the result is rounded once."""
+    """Pool in float64. ``inputs["hidden"]``: float32 that the tested type holds exactly."""
     exact = pooled(inputs, mode)
     assert output.shape == exact.shape
     if dtype == "float32":

@@ -1,8 +1,8 @@
-"""What every primitive of the CUDA kernels' machine does, by the PTX manual.
+"""Checks of the primitives of the CUDA kernels against the PTX manual.
 
-The checks are functions of a probe: the emulated machine and a GPU are held to the same ones. The
-tables give row and column of the elements that each lane holds, as formulas of the lane; they
-share nothing with the emulator. Needs numpy and torch alone.
+Each check takes a probe, so that the emulator and a GPU pass the same ones. The tables give row and
+column of the elements in each lane, as formulas of the lane; they share nothing with the emulator.
+Needs numpy and torch alone.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# Runs the probe of that name (primitives.h) on uint32 [threads, inputs] words, and returns the
-# words [threads, outputs] of which the number is given.
+# Runs a probe of primitives.h, by name, on uint32 words [threads, inputs]; returns the given number
+# of output words of each thread, [threads, outputs].
 Probe = Callable[[str, NDArray[np.uint32], int], NDArray[np.uint32]]
 
 LANES = range(32)
 
 # PTX ISA, "Warp-Level Matrix Instructions", matrix fragments for mma.m16n8k16 and mma.m16n8k8 with
-# 16-bit floats: groupID = lane >> 2, threadID_in_group = lane % 4. Lists of (row, column): one for
-# each element, in the order in which the registers hold them.
+# 16-bit floats: groupID = lane >> 2, threadID_in_group = lane % 4. Lists of (row, column), one for
+# each element, in the order of the registers.
 A_K16 = [
     [
         (
@@ -47,7 +47,7 @@ ACCUMULATOR = [
     [((lane >> 2) + (0 if i < 2 else 8), (lane % 4) * 2 + (i & 1)) for i in range(4)]
     for lane in LANES
 ]
-# ldmatrix: of each 8 x 8 matrix a lane holds two neighbours in a row; transposed, in a column.
+# ldmatrix: a lane gets two neighbours in a row of each 8 x 8 matrix; transposed, in a column.
 LDMATRIX = [[(lane // 4, 2 * (lane % 4) + i) for i in range(2)] for lane in LANES]
 
 MMA = {
@@ -55,11 +55,11 @@ MMA = {
     "mma_k16_bfloat16": ("bfloat16", A_K16, B_K16),
     "mma_k8": ("float16", A_K8, B_K8),
 }
-# A few units in the last place of float32: tensor cores cut where others round. An accumulator of
-# 16 bits would err by a hundred times as much.
+# A few units in the last place of float32: tensor cores truncate. An accumulator of 16 bits would
+# err a hundred times as much.
 MMA_TOLERANCE = 5e-5
 
-# What rounding can go wrong at: ties, both sides of them, subnormals, overflow, what is not finite.
+# Edge cases of rounding: ties, their neighbours, subnormals, overflow, values that are not finite.
 FLOATS = np.array(
     [
         *(0.0, -0.0, 1.0, -2.5, 65504.0, 65519.0, 65520.0, 1e38, -1e38, 3.3895e38),
@@ -72,13 +72,13 @@ FLOATS = np.array(
 
 
 def pairs(elements: NDArray[np.uint16]) -> NDArray[np.uint32]:
-    """[lanes, 2 n] elements as [lanes, n] registers, the first in the low half."""
+    """Pack elements [lanes, 2 n] into registers [lanes, n], the first in the low half."""
     wide = elements.astype(np.uint32)
     return wide[:, ::2] | wide[:, 1::2] << 16
 
 
 def fragment(matrix: NDArray[Any], table: list[list[tuple[int, int]]]) -> NDArray[Any]:
-    """[lanes, elements]: what each lane holds of the matrix."""
+    """Return the elements of a matrix in each lane, [lanes, elements]."""
     return np.array([[matrix[place] for place in lane] for lane in table])
 
 
@@ -89,7 +89,7 @@ def reduced(values: NDArray[Any], dtype: str) -> torch.Tensor:
 def multiply(
     probe: Probe, name: str, a: NDArray[Any], b: NDArray[Any], d: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """The accumulator as the lanes hold it: [lanes, 4]."""
+    """Return the accumulator's elements in each lane, [lanes, 4]."""
     dtype, a_table, b_table = MMA[name]
     a, b = (reduced(x, dtype).view(torch.int16).numpy().view(np.uint16) for x in (a, b))
     words = [
@@ -101,7 +101,7 @@ def multiply(
 
 
 def mma_layout(name: str, probe: Probe) -> None:
-    """One factor numbers its elements, the other selects: each number comes out at its place."""
+    """Multiply numbered elements by a selecting matrix: each must come out in its place."""
     depth = 16 if "k16" in name else 8
     zeros = np.zeros((16, 8))
     numbers = np.arange(16 * depth).reshape(16, depth)
@@ -135,7 +135,7 @@ def mma_accumulates_in_float32(name: str, probe: Probe) -> None:
 
 
 def ldmatrix(name: str, probe: Probe) -> None:
-    # Element number n of shared memory is n; the rows of the four matrices lie in any order.
+    # Element n of shared memory has the value n; the rows of the four matrices are shuffled.
     contents = pairs(np.arange(256, dtype=np.uint16).reshape(32, 8))
     rows = np.random.default_rng(0).permutation(32)
     words = np.concatenate((rows[:, None] * 16, contents), axis=1)
@@ -214,7 +214,7 @@ def assert_close(
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
-# Name, least compute capability, check; a check raises an AssertionError.
+# Name, least compute capability, check; a check raises AssertionError.
 CHECKS: tuple[tuple[str, int, Callable[[Probe], None]], ...] = (
     ("indices", 75, indices),
     ("global memory", 75, global_memory_in_every_width),

@@ -1,4 +1,4 @@
-"""Folders of retrieval models: PyLate's written by hand, sentence-transformers' by the library."""
+"""Folders of retrieval models: PyLate's by hand, sentence-transformers' by the library."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from support.text import add_tokenizer
 DIM = 16
 PREFIXES = {"query": "[Q] ", "document": "[D] "}
 PROMPTS = {"query": "the query: "}
-# The vocabulary has the prefixes behind all else, as PyLate adds them.
+# The prefixes are the last tokens of the vocabulary, where PyLate adds them.
 VOCABULARY = {"vocab_size": SMALL["vocab_size"] + len(PREFIXES)}
 
 
 def add_prefixes(folder: Path) -> Path:
-    """Give the folder's tokenizer the tokens of ``PREFIXES``."""
+    """Add ``PREFIXES`` to the folder's tokenizer."""
     path = folder / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.add_tokens([AddedToken(prefix, normalized=True) for prefix in PREFIXES.values()])
@@ -36,7 +36,7 @@ def add_prefixes(folder: Path) -> Path:
 
 
 def make_pylate(folder: Path, **settings: Any) -> Path:
-    """A PyLate folder of three layers, with what ``settings`` add to its configuration."""
+    """Write a PyLate folder of three layers, with ``settings`` in its configuration."""
     make_checkpoint(folder, "feature-extraction", num_hidden_layers=3, **VOCABULARY)
     add_prefixes(add_tokenizer(folder))
     dense = "pylate.models.Dense.Dense"
@@ -64,7 +64,7 @@ def make_pylate(folder: Path, **settings: Any) -> Path:
 
 
 def make_native(folder: Path, **mask: Any) -> Path:
-    """A folder that MultiVectorEncoder saved: prompts as text, queries filled up to a minimum."""
+    """Let MultiVectorEncoder save a folder: prompts as text, queries padded to a minimum."""
     base = folder.parent / f"{folder.name}-base"
     make_checkpoint(base, "feature-extraction", num_hidden_layers=3, **VOCABULARY)
     add_prefixes(add_tokenizer(base))
@@ -86,7 +86,7 @@ def make_native(folder: Path, **mask: Any) -> Path:
 
 
 def make_splade(folder: Path, **pooling: Any) -> Path:
-    """A folder that SparseEncoder saved."""
+    """Let SparseEncoder save a folder."""
     base = folder.parent / f"{folder.name}-base"
     add_tokenizer(make_checkpoint(base, "fill-mask", num_hidden_layers=3))
     modules = [Transformer(str(base), transformer_task="fill-mask"), SpladePooling(**pooling)]

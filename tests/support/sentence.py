@@ -21,7 +21,7 @@ LIBRARY = "sentence_transformers.models."
 
 
 def write_modules(folder: Path, *kinds: str, **settings: dict[str, Any]) -> Path:
-    """Write modules.json, and for each kind the settings of its name; "a.b.C" is a class elsewhere.
+    """Write modules.json and the modules' settings, by kind; "a.b.C" is a class of another library.
 
     The transformer is in the folder itself, each other module in a subfolder.
     """
@@ -41,7 +41,7 @@ def write_modules(folder: Path, *kinds: str, **settings: dict[str, Any]) -> Path
 
 @cache
 def _encoder() -> Path:
-    """An encoder with a tokenizer, made once; kept until the process ends."""
+    """Make an encoder with a tokenizer, once; it is deleted when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="mbert-encoder-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     checkpoint = make_checkpoint(folder / "encoder", "feature-extraction", num_hidden_layers=3)
@@ -51,7 +51,7 @@ def _encoder() -> Path:
 def save_sentence_transformer(
     folder: Path, *steps: Any, max_seq_length: int = 128, **settings: Any
 ) -> Path:
-    """Let the library save an encoder of ``SMALL``'s width followed by ``steps``."""
+    """Let sentence-transformers save an encoder of ``SMALL``'s width and ``steps`` after it."""
     torch.manual_seed(0)
     transformer = modules.Transformer(str(_encoder()), max_seq_length=max_seq_length)
     SentenceTransformer(modules=[transformer, *steps], device="cpu", **settings).save(str(folder))

@@ -1,4 +1,4 @@
-"""mbert's PyTorch reference in place of the compiled CUDA kernels, for tests of the GPU bench."""
+"""mbert's PyTorch references in place of the CUDA kernels, for tests of the GPU bench."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class ReferenceKernels:
-    """The interface of Kernels on the reference."""
+    """The references, with the interface of ``Kernels``."""
 
     def attention(
         self,
@@ -44,7 +44,7 @@ class ReferenceKernels:
 
 
 class Changed(ReferenceKernels):
-    """The reference, with one thing changed."""
+    """The references, with attention changed."""
 
     def __init__(self, change: Callable[..., Tensor]) -> None:
         self._change = change

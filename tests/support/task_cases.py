@@ -1,6 +1,6 @@
-"""One case for each method that takes several inputs: what every task is tested with alike.
+"""A case for each method that takes several inputs, for the tests of every task.
 
-Bundles are the fixtures of :mod:`support.old_bundles`, which need no export.
+The bundles are those of :mod:`support.old_bundles`, which need no export.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class TaskCase:
         method: its name; the iterator's ends in ``_iter``.
         operation: the class that the method stands on.
         single: turns a text into an input.
-        options: what the method needs beside inputs.
-        overflows: what it offers for long texts; the first is the default.
+        options: arguments that the method needs beside inputs.
+        overflows: values of ``overflow`` that it takes; the first is the default.
     """
 
     name: str

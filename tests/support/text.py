@@ -15,7 +15,7 @@ from tokenizers import (
     trainers,
 )
 
-# By id: pad, cls and sep are where SMALL has them.
+# By id; pad, cls and sep have the ids of SMALL.
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
 PAD, CLS, SEP, MASK, UNK = range(5)
 
@@ -28,7 +28,7 @@ SENTENCES = (
     "The sons of the baker swim in the river when the sun is out.",
 )
 
-# Of every kind that a user may send.
+# All kinds of texts that users send.
 TEXTS = (
     *SENTENCES,
     "Мельник построил мост. 面包师住在河边。パン屋の息子たち。 강이 밤에 불었다.",
@@ -49,7 +49,7 @@ LONG_TEXT = "the river and the mill " * 2000  # 10,000 words
 
 
 def add_tokenizer(folder: Path, vocab_size: int = 500) -> Path:
-    """Write tokenizer.json and tokenizer_config.json, as a ModernBERT checkpoint has them."""
+    """Write tokenizer.json and tokenizer_config.json of a ModernBERT checkpoint."""
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

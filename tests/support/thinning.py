@@ -1,4 +1,4 @@
-"""Parameters of tests that only a thorough run takes: ``make test-thorough``."""
+"""Parameters of tests that only ``make test-thorough`` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can build."""
+"""The compilers of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def has_nvcc() -> bool:
-    """As plugins/cmake/EnableCuda.cmake finds it."""
+    """Tell whether plugins/cmake/EnableCuda.cmake would find nvcc."""
     path = f"{os.environ['PATH']}:/usr/local/cuda/bin"
     return "CUDACXX" in os.environ or shutil.which("nvcc", path=path) is not None
 

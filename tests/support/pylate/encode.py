@@ -1,6 +1,6 @@
-"""What PyLate makes of texts; run as a program, where PyLate is the one package to import.
+"""Encode texts by PyLate, as a program in an environment with PyLate's releases.
 
-Standard input has JSON: ``texts``, and ``folders`` by name. The file that the argument names gets
+Standard input is JSON: ``texts``, and ``folders`` by name. The argument names an output file of
 arrays: ``{folder}/{role}/{i}``, the vectors of text i; ``{folder}/scores``, MaxSim of the first
 text as a query with each as a document.
 """
