@@ -1,4 +1,4 @@
-"""Run the GPU bench as ``python -m mbert.bench.gpu``, on the sources of a checkout."""
+"""Run the GPU bench: ``python -m mbert.bench.gpu``, with a checkout's sources."""
 
 from .cli import main
 

@@ -1,4 +1,4 @@
-"""Compile the kernels with nvcc for one compute capability, without CMake or a GPU."""
+"""Compile the kernels for one compute capability, without CMake or a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINES_OF_ERROR = 30
 
 
 def find_nvcc() -> Path:
-    """Find NVIDIA's compiler: CUDACXX in the environment, the PATH, or /usr/local/cuda.
+    """Find nvcc: by CUDACXX in the environment, on the PATH, or in /usr/local/cuda.
 
     Raises:
         BackendError: none is found.

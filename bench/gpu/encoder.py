@@ -1,4 +1,4 @@
-"""Check and time the packed encoder of base in PyTorch, with mbert's attention kernel."""
+"""Check and time the packed encoder of base on mbert's attention kernel."""
 
 from __future__ import annotations
 

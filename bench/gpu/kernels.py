@@ -20,7 +20,7 @@ _ERROR_BYTES = 4096
 
 
 class Kernels:
-    """The functions of kernels.cu. Launches are asynchronous, on PyTorch's current stream."""
+    """The functions of kernels.cu; launches go to PyTorch's current stream."""
 
     def __init__(self, library: Path) -> None:
         """Load a library that :func:`mbert.bench.gpu.build.build` made."""

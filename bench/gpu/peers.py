@@ -1,4 +1,4 @@
-"""PyTorch's attention on packed tokens with the rotary step, to compare times with."""
+"""PyTorch's attention on packed tokens with the rotary step, for comparison."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _package(name: str, *folders: Path) -> None:
-    """Register an empty package: the real ``__init__`` imports packages not needed here."""
+    """Register an empty package, as ``__init__`` would import other packages."""
     package = ModuleType(name)
     package.__path__ = [str(folder) for folder in folders]
     sys.modules[name] = package

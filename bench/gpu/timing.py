@@ -24,7 +24,7 @@ GRAPH_CALLS = 20
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: the best and the median of ``turns`` turns of ``calls`` calls."""
+    """Seconds of a call: best and median of ``turns`` turns of ``calls`` calls."""
 
     best: float
     median: float
@@ -68,7 +68,7 @@ def time_in_turns(programs: Mapping[str, Program], turn: Turn, rounds: int) -> d
 
 
 def in_graph(program: Program, calls: int) -> Program:
-    """Capture calls in a CUDA graph; return its replay, which does no work on the host."""
+    """Capture calls in a CUDA graph and return its replay, without host work."""
     # First calls may do what a capture forbids, such as allocate.
     stream: Any = torch.cuda.Stream
     side = stream()

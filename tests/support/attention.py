@@ -25,7 +25,7 @@ FLOAT32_FLOOR = 1e-7
 def reference(
     case: Case, inputs: dict[str, NDArray[Any]], rows: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """Compute attention in float64. ``rows``: those to compute, None for all; others are zeros."""
+    """Compute attention in float64, for ``rows`` or all; other rows are zeros."""
     return attention(
         **inputs, num_heads=case.num_heads, scale=case.scale, window=case.window, rows=rows
     )
@@ -61,7 +61,7 @@ def measure(
     dtype: str = "float32",
     rows: NDArray[Any] | None = None,
 ) -> Judgement:
-    """Allow four times PyTorch's own error in float32, and twice in a reduced precision.
+    """Allow 4 times PyTorch's own error in float32, and twice in other types.
 
     ``inputs["qkv"]`` is float32 that ``dtype`` holds exactly. ``rows``: those to judge; None: all.
     """
@@ -78,7 +78,7 @@ def measure(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Use one thread: for small matrices, waiting for others takes longer than the work."""
+    """Use one thread: small matrices take less time than waiting for threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -35,7 +35,7 @@ SMALL = {
 
 
 def make_checkpoint(folder: Path, task: str = "fill-mask", **config: Any) -> Path:
-    """Save a checkpoint of ``SMALL`` changed by ``config``, with weights of :func:`sharpen`."""
+    """Save a checkpoint of ``SMALL`` changed by ``config``, with sharpened weights."""
     return save_model(make_model(task, **{**SMALL, **config}), folder)
 
 

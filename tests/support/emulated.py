@@ -51,7 +51,7 @@ def pointer(array: NDArray[Any]) -> ctypes.c_void_p:
 def run_probe(
     name: str, words: NDArray[np.uint32], outputs: int, capability: int = 80, seed: int = 0
 ) -> NDArray[np.uint32]:
-    """Run a probe of primitives.h on [threads, inputs] words; return [threads, outputs]."""
+    """Run a probe of primitives.h: words [threads, inputs] to [threads, outputs]."""
     words = np.ascontiguousarray(words, np.uint32)
     out = np.zeros((words.shape[0], outputs), np.uint32)
     call(

@@ -1,4 +1,4 @@
-"""A cache of exports: tests that want the same bundle of the same checkpoint share one."""
+"""A cache of exports: equal bundles are made once in a session of tests."""
 
 from __future__ import annotations
 

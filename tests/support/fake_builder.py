@@ -1,4 +1,4 @@
-"""A double of the builder half of ``tensorrt``: it records calls and plugin look-ups.
+"""A double of the builder half of ``tensorrt`` that records calls.
 
 tests/runtime/backends/tensorrt/test_doubles.py compares names and parameters with the real module.
 """

@@ -23,7 +23,7 @@ _DEVICE_MEMORY = 1 << 40  # first address, far from the host's
 
 
 class FakeCuda:
-    """The GPUs of a process; each call returns its status first, as in CUDA's bindings."""
+    """The GPUs of a process; calls return their status first, as CUDA's bindings do."""
 
     cudaError_t = real.cudaError_t
     cudaMemcpyKind = real.cudaMemcpyKind

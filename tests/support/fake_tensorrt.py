@@ -1,4 +1,4 @@
-"""A double of the runtime half of ``tensorrt`` and ``tensorrt_rtx``: engines that run numpy.
+"""A double of the runtime half of ``tensorrt`` and ``tensorrt_rtx``, in numpy.
 
 An engine's file is a placeholder; its :class:`FakeTensorRT` computes the outputs.
 tests/runtime/backends/tensorrt/test_doubles.py compares names and parameters with the real modules.

@@ -1,4 +1,4 @@
-"""Bundles for GPUs without an export: a manifest, an empty graph, and a stand-in engine.
+"""Bundles for GPUs without an export: manifest, empty graph, stand-in engine.
 
 The engines compute :func:`expected` exactly, from either signature, so that a misplaced token,
 sequence or mask shows.

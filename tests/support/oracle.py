@@ -1,4 +1,4 @@
-"""A dense ModernBERT in float64, written from the definition alone: the oracle of the tests.
+"""A dense ModernBERT in float64, written from the definition: the tests' oracle.
 
 It shares no code with mbert or transformers, and takes one sequence at a time. Each of
 :data:`MUTANTS` changes it at the place of a likely mistake.
@@ -45,7 +45,7 @@ def attention(
     window: int,
     rows: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """Compute VarlenAttention in float64. ``rows``: those to compute; None: all; others are 0."""
+    """Compute VarlenAttention in float64, for ``rows`` or all; other rows are 0."""
     tokens, head_dim = qkv.shape[0], rope.shape[1]
     context = np.zeros((tokens, num_heads * head_dim))
     rows = np.arange(tokens) if rows is None else rows

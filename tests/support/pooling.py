@@ -49,7 +49,7 @@ POOLINGS = list(_POOLED)
 def assert_pooled(
     inputs: dict[str, NDArray[Any]], output: NDArray[Any], mode: str, dtype: str = "float32"
 ) -> None:
-    """Pool in float64. ``inputs["hidden"]``: float32 that the tested type holds exactly."""
+    """Pool in float64; ``inputs["hidden"]`` is float32 that the type holds exactly."""
     exact = pooled(inputs, mode)
     assert output.shape == exact.shape
     if dtype == "float32":

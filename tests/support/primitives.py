@@ -101,7 +101,7 @@ def multiply(
 
 
 def mma_layout(name: str, probe: Probe) -> None:
-    """Multiply numbered elements by a selecting matrix: each must come out in its place."""
+    """Multiply numbered elements by a selecting matrix, and check their places."""
     depth = 16 if "k16" in name else 8
     zeros = np.zeros((16, 8))
     numbers = np.arange(16 * depth).reshape(16, depth)

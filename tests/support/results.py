@@ -1,4 +1,4 @@
-"""Helpers for tests of models: random sequences, and transformers' results for one of them."""
+"""Random sequences, and transformers' results, for tests of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of retrieval models: PyLate's by hand, sentence-transformers' by the library."""
+"""Folders of retrieval models: PyLate's and sentence-transformers'."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make_pylate(folder: Path, **settings: Any) -> Path:
 
 
 def make_native(folder: Path, **mask: Any) -> Path:
-    """Let MultiVectorEncoder save a folder: prompts as text, queries padded to a minimum."""
+    """Let MultiVectorEncoder save a folder: prompts as text, expanded queries."""
     base = folder.parent / f"{folder.name}-base"
     make_checkpoint(base, "feature-extraction", num_hidden_layers=3, **VOCABULARY)
     add_prefixes(add_tokenizer(base))

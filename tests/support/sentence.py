@@ -1,4 +1,4 @@
-"""Sentence-transformers folders: their modules.json, written by hand or by the library itself."""
+"""Sentence-transformers folders, written by hand or by the library."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ LIBRARY = "sentence_transformers.models."
 
 
 def write_modules(folder: Path, *kinds: str, **settings: dict[str, Any]) -> Path:
-    """Write modules.json and the modules' settings, by kind; "a.b.C" is a class of another library.
+    """Write modules.json and the modules' settings, by kind.
 
-    The transformer is in the folder itself, each other module in a subfolder.
+    A kind such as "a.b.C" is a class of another library. The transformer is in the folder itself,
+    each other module in a subfolder.
     """
     entries = []
     for i, kind in enumerate(kinds):
@@ -51,7 +52,7 @@ def _encoder() -> Path:
 def save_sentence_transformer(
     folder: Path, *steps: Any, max_seq_length: int = 128, **settings: Any
 ) -> Path:
-    """Let sentence-transformers save an encoder of ``SMALL``'s width and ``steps`` after it."""
+    """Let the library save an encoder of ``SMALL``'s width, then ``steps``."""
     torch.manual_seed(0)
     transformer = modules.Transformer(str(_encoder()), max_seq_length=max_seq_length)
     SentenceTransformer(modules=[transformer, *steps], device="cpu", **settings).save(str(folder))

@@ -1,4 +1,4 @@
-"""mbert's PyTorch references in place of the CUDA kernels, for tests of the GPU bench."""
+"""PyTorch references in place of the CUDA kernels, for tests of the GPU bench."""
 
 from __future__ import annotations
 

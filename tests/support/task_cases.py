@@ -151,7 +151,7 @@ def extract_bundles(folder: Path) -> dict[str, Path]:
 
 
 def assert_same(found: Any, expected: Any, tolerance: float = 2e-5) -> None:
-    """Compare results: numbers to ``tolerance`` of the largest, everything else exactly."""
+    """Compare results: numbers to ``tolerance`` of the largest, the rest exactly."""
     if is_dataclass(expected):
         assert type(found) is type(expected)
         found, expected = asdict(found), asdict(expected)  # type: ignore[call-overload]

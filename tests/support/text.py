@@ -1,4 +1,4 @@
-"""A small tokenizer for the checkpoints of :mod:`support.checkpoints`, and sentences for it."""
+"""A small tokenizer for the tests' checkpoints, and sentences for it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 
 def thinned(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
-    """Return parameters for ``cases``; those that are not in ``keep`` are marked thorough."""
+    """Return parameters for ``cases``; those outside ``keep`` are marked thorough."""
     return [
         pytest.param(
             *(case if isinstance(case, tuple) else (case,)),
