@@ -1,4 +1,4 @@
-"""Programs that compute different things are never compared."""
+"""Programs are compared only if their outputs agree."""
 
 from __future__ import annotations
 

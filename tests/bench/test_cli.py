@@ -1,4 +1,4 @@
-"""mbert-bench from end to end on checkpoints that take moments."""
+"""mbert-bench from end to end, on small checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bench(*arguments: object) -> Result:
 
 @pytest.fixture
 def quick_sgemm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of seconds of matrix products."""
+    """Replace seconds of matrix products."""
 
     def measure(ceiling: Ceiling, *arguments: object) -> None:
         ceiling.rates.setdefault("numpy", []).append(1e11)
@@ -38,7 +38,7 @@ def quick_sgemm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the peers' models of the small checkpoint are left."""
+    """The folder of the peers' models of the small checkpoint."""
     return tmp_path_factory.mktemp("kept")
 
 
@@ -55,7 +55,7 @@ def test_table_json_and_plot(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Relative paths: the programs work in another directory.
+    # Relative paths, since the programs run in another directory.
     monkeypatch.chdir(tmp_path)
     result = bench(
         os.path.relpath(bundle), "--checkpoint", os.path.relpath(small_checkpoint),
@@ -99,7 +99,7 @@ def test_table_json_and_plot(
             assert len(found["turns"]) >= 3
             figures = found["figures"]
             assert figures["calls"] == sum(len(calls) for calls in found["turns"])
-            # Real tokens, for both programs alike.
+            # Real tokens, for all programs.
             assert figures["tokens_per_second"] == pytest.approx(sum(lengths) / figures["median"])
             assert found["peak_bytes"] > 0
             whole_life = report["programs"][name]["peak_bytes"]
@@ -113,7 +113,7 @@ def test_table_json_and_plot(
             assert found["compared_with"] == found["agreement"]["reference"] == "mbert"
             assert found["ratio"]["low"] <= found["ratio"]["high"]
             agreement = found["agreement"]
-            # OpenVINO computes bfloat16 in float32 where the processor lacks it, and says so.
+            # OpenVINO computes bfloat16 in float32 on processors without it.
             widened = name == "openvino-bf16" and versions[name]["precision"] == "f32"
             if PEERS[name].precision == "fp32" or widened:
                 assert agreement["max_abs_error"] <= 1e-4 * agreement["largest_value"]
@@ -132,7 +132,7 @@ def test_table_json_and_plot(
 @pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
 def test_other_tasks_agree(task: str, exports: ExportCache, tmp_path: Path) -> None:
     checkpoint = add_tokenizer(make_checkpoint(tmp_path / "checkpoint", task))
-    # JSON alone on standard output: the table goes elsewhere.
+    # Standard output has the JSON alone; the table is in standard error.
     result = bench(
         exports(checkpoint, task), "--checkpoint", checkpoint, "--against", "pytorch",
         "--workloads", "W2s", "--seconds", 0, "--json", "-",
@@ -155,7 +155,7 @@ def test_mbert_alone(bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick_sgemm")
 def test_bundles_of_several_precisions(bundle: Path, tmp_path: Path) -> None:
-    # One that says that it is of another precision: what it computes is held to a cosine.
+    # The same bundle under another precision, which is compared by cosine.
     other = shutil.copytree(bundle, tmp_path / "other")
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps({**manifest, "precision": "bf16"}))
@@ -185,7 +185,7 @@ def test_a_peer_that_computes_something_else_is_caught(bundle: Path, tmp_path: P
         "--seconds", 0, "--json", tmp_path / "out.json",
     )  # fmt: skip
     assert result.exit_code == 1
-    # 16 tokens: the narrower window cuts already.
+    # The narrower window is shorter than 16 tokens.
     assert "W1-16: mbert and pytorch differ by" in result.stderr
     assert not result.stdout
     assert not (tmp_path / "out.json").exists()

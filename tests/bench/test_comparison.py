@@ -1,4 +1,4 @@
-"""What becomes of a program that fails."""
+"""Which programs are compared, and what happens when one fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VALUES = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 
 
 class FakeProgram(ProgramProcess):
-    """Answers as a worker would, with ``values`` and a call of ``seconds``."""
+    """A worker that returns ``values`` and takes ``seconds`` a call."""
 
     def __init__(
         self, name: str, precision: str = "fp32", ours: bool = False, copies: int = 0
@@ -84,7 +84,7 @@ def test_each_peer_is_compared_with_the_bundle_of_its_precision(
     }
     assert results["int8-peer"].ratio.median == 3.0
     assert results["mbert-int8"].ratio.median == 0.5
-    # Outputs are all held against float32.
+    # All outputs are compared with float32's.
     assert {r.agreement.reference for n, r in results.items() if n != "mbert"} == {"mbert"}
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Statistics and turns, on clocks that the tests move."""
+"""Statistics and turns, with fake clocks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_ratio_is_of_medians_with_the_range_of_the_rounds() -> None:
 
 
 def ticking(step: float) -> Callable[[], float]:
-    """A clock that advances by ``step`` at each look."""
+    """Return a clock that advances by ``step`` at each call."""
     ticks: Iterator[int] = iter(range(1_000_000))
     return lambda: step * next(ticks)
 

@@ -1,4 +1,4 @@
-"""The plot of a report, made up."""
+"""The plot of an invented report."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def drawn(measurements: list[Measurement], path: Path) -> str:
         left_out={},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text as text
+        patch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text as text, not as paths
         plot(report, path)
     return path.read_text()
 

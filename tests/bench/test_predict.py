@@ -1,4 +1,4 @@
-"""mbert-bench predict: a table and a record that say what they are, and refusals."""
+"""mbert-bench predict: its tables, its record, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def predict(*arguments: object) -> Result:
 def test_tables_and_record(tmp_path: Path) -> None:
     result = predict("l4", "--workloads", "W1-16,W3", "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
-    # Over every table: the whole one and one for each workload.
+    # Above each table: that of the whole, and one for each workload.
     assert result.stdout.count(MARK) == 3
     for text in ("base in fp16 on l4", "Assumed, not measured", "300 GB/s", "121 TFLOP/s", "Wqkv"):
         assert text in result.stdout

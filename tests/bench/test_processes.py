@@ -1,4 +1,4 @@
-"""Workers: what they import, what they measure of themselves, and how they fail."""
+"""Workers: their imports, their peak memory, and their failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roofline model's arithmetic, against numbers worked out by hand."""
+"""The arithmetic of the roofline model against numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_projections_of_base_cost_two_operations_for_each_of_110_million_weights
 
 
 def test_operators_of_a_windowed_layer_by_hand() -> None:
-    # Two sequences of 64: two tiles of 64 x 64 each see their own keys alone.
+    # Two sequences of 64 tokens: each tile of 64 x 64 sees the keys of its sequence alone.
     found = {o.name: o for o in layer_operators(BASE, 1, [64, 64], 2)}
     row = 128 * 768 * 2
     assert list(found) == [
@@ -108,8 +108,8 @@ def test_pairs_are_those_of_a_dense_mask(lengths: list[int], window: int) -> Non
         i = np.arange(length)
         near = np.abs(i[:, None] - i) <= (length if window < 0 else window)
         attend += int(near.sum())
-        # A tile of 64 queries visits, of the tiles of 64 keys, those from the first to the last one
-        # that any of its queries, were there 64, could see.
+        # A tile of 64 queries visits the tiles of 64 keys from the first to the last that a query
+        # of a full tile could see.
         for first in range(0, length, 64):
             low = max(0, first - (length if window < 0 else window))
             high = min(length, first + 64 + (length if window < 0 else window))
@@ -152,7 +152,7 @@ def test_a_prediction_is_the_sum_of_its_parts() -> None:
     assert found.seconds == pytest.approx(layers_and_ends)
     assert found.seconds == pytest.approx(sum(row.seconds for row in found.operators))
     assert found.tokens_per_second == pytest.approx(829 / found.seconds)
-    # Of every layer 7; attention norms of all but the first; rotations of the global ones; ends.
+    # 7 of each layer, attention norms of all but the first, rotations of the global ones, 2 ends.
     assert found.kernels == 22 * 7 + 21 + 8 + 2
     assert found.kernels == sum(row.kernels for row in found.operators)
 

@@ -1,4 +1,4 @@
-"""The limit that speeds are compared with."""
+"""The rate of matrix products that speeds are compared with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_libraries_that_are_there_are_measured_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sgemm, "LIBRARIES", ("numpy", "onnxruntime"))
-    # As if it were not installed.
+    # A module that cannot be imported.
     (tmp_path / "onnxruntime.py").write_text("raise ImportError(name='onnxruntime')\n")
     ceiling = Ceiling(8, 24)
     for _ in range(2):

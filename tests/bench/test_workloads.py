@@ -1,4 +1,4 @@
-"""The workloads are what their names say, everywhere and always."""
+"""The workloads: lengths, ids and batches, equal on every machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_fixed_lengths(name: str, lengths: list[int]) -> None:
 @pytest.mark.parametrize(
     ("name", "count", "least", "most", "tokens"),
     [
-        # The sums would show a numpy that draws other numbers.
+        # The sums show whether numpy still draws the same numbers.
         ("W2", 32, 8, 512, 3430),
         ("W2s", 32, 8, 512, 3430),
         ("W6-40", 32, 8, 512, None),
@@ -114,7 +114,7 @@ def test_batches_and_padding() -> None:
     assert batches(lengths, 2, True) == [[1, 4], [3, 0], [2]]
     assert padded_tokens(lengths, [[0, 1, 2, 3, 4]]) == 45
     assert padded_tokens(lengths, [[1, 4], [3, 0], [2]]) == 18 + 10 + 1
-    # Without padding nothing but real tokens is computed.
+    # Without padding only real tokens are computed.
     assert padded_tokens(lengths, [[i] for i in range(5)]) == sum(lengths)
 
 

@@ -1,4 +1,4 @@
-"""bench/gpu runs from a checkout, on a machine that has PyTorch, numpy and nvcc alone."""
+"""bench/gpu runs from a checkout with PyTorch, numpy and nvcc alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mbert.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 
-# Everything that mbert needs elsewhere, and mbert as it is installed.
+# Hides mbert's other dependencies, and the installed mbert.
 _PROGRAM = """
 import importlib, importlib.util, sys
 ROOT, *modules = sys.argv[1:]
@@ -67,7 +67,7 @@ def test_says_that_there_is_no_gpu(command: list[str], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# How this process finds the package that it tests.
+# The import path of this process, for the package under test.
 _PYTHONPATH = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
 
 

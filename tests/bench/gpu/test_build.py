@@ -1,4 +1,4 @@
-"""The kernels and probes compile into a library, and Python calls it with the right arguments."""
+"""The kernels and probes compile, and Python passes the right arguments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_library_exports_the_interface_and_nothing_else(library: Path) -> None:
 
 @pytest.fixture
 def kernels(library: Path, monkeypatch: pytest.MonkeyPatch) -> Kernels:
-    """The library as it is called on a GPU; here every launch fails."""
+    """The library without a GPU: each launch fails."""
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=0))
     return Kernels(library)
 
@@ -77,7 +77,7 @@ def attend(kernels: Kernels, **changes: Any) -> None:
         ({"scale": float("nan")}, "scale is"),
         ({"rope": torch.zeros(5, 48)}, "48"),
         ({"rope": torch.zeros(0, 32)}, "rope has no rows"),
-        # The arguments are right: it gets as far as the card that is not there.
+        # Valid arguments: the call fails at the missing GPU.
         ({}, "CUDA"),
         ({"in_workspace": True}, "CUDA"),
         ({"qkv": torch.zeros(5, 3 * 2 * 32, dtype=torch.bfloat16)}, "CUDA"),
@@ -117,7 +117,7 @@ def test_the_librarys_preference(kernels: Kernels) -> None:
 
 def test_probes_compile_for_turing(nvcc: Path, tmp_path: Path) -> None:
     commands = compile_commands(ROOT, tmp_path, 75, nvcc)
-    assert tmp_path / "attention_BFloat16.o" not in commands  # its tensor cores do not take it
+    assert tmp_path / "attention_BFloat16.o" not in commands  # Turing's tensor cores lack bfloat16
     subprocess.run(commands[tmp_path / "kernels.o"], check=True)
 
 

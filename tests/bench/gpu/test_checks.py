@@ -1,6 +1,6 @@
-"""The checks of the kernels, on kernels that are right or wrong in one place.
+"""The GPU bench's checks, on kernels that are right or have one mistake.
 
-No GPU is here: mbert's PyTorch reference stands in for the CUDA kernels, on the CPU.
+mbert's PyTorch references on the CPU replace the CUDA kernels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def behaviour(kernels: Any) -> dict[str, Check]:
 
 
 class Graph:
-    """A captured graph on the CPU: a replay computes into the output of the capture."""
+    """A CUDA graph on the CPU: a replay writes to the captured output."""
 
     def __init__(self, program: Callable[[], Any], calls: int) -> None:
         assert calls == 1
@@ -49,7 +49,7 @@ class Graph:
 
 
 class OfTheCapture(Graph):
-    """A graph that computes what it was captured with."""
+    """A graph that replays the captured values: a mistake."""
 
     def __call__(self) -> None:
         self._output.copy_(self._captured)

@@ -1,4 +1,4 @@
-"""The GPU bench's command: choices, steps that break, and what is left behind."""
+"""The command of the GPU bench: options, failing steps, and the record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CARD = Card("NVIDIA H100 PCIe", 90, 80 * 10**9, 114, "580", "", "2.13", "13.0", 
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card, and kernels that need no compiler."""
+    """Pretend to have a GPU and compiled kernels."""
     monkeypatch.setattr(cli, "this_card", lambda: CARD)
     monkeypatch.setattr(cli, "find_nvcc", lambda: Path("nvcc"))
     monkeypatch.setattr(cli, "nvcc_version", lambda nvcc: "13.0")
@@ -39,7 +39,7 @@ def run(*arguments: object) -> int:
 def test_steps_that_break_are_reported_one_by_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their processes find no GPU here."""
+    """The steps' processes find no GPU."""
     assert run("--steps", "primitives,encoder", "--output", tmp_path / "record.json") == 1
     record = json.loads((tmp_path / "record.json").read_text())
     assert list(record["steps"]) == ["build", "primitives", "encoder"]
@@ -116,7 +116,7 @@ def test_a_steps_findings_come_back(
 def test_card_is_described_by_the_driver_as_the_one_in_use(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """nvidia-smi counts all GPUs, PyTorch those that it may see."""
+    """nvidia-smi numbers all GPUs, PyTorch the visible ones."""
     found = SimpleNamespace(
         name="NVIDIA L4", major=8, minor=9, total_memory=24, multi_processor_count=58, uuid="1-2-3"
     )

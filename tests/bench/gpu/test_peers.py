@@ -1,4 +1,4 @@
-"""What the kernel is timed against computes the same; what cannot run says why."""
+"""The peers compute the operator, or say why they cannot."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def varlen_of_dense(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, offsets_k: Tensor, longest: int,
     longest_k: int, *, scale: float, window_size: tuple[int, int] = (-1, -1),
 ) -> Tensor:  # fmt: skip
-    """The interface of PyTorch's varlen_attn, which has no kernel for a CPU."""
+    """Compute PyTorch's varlen_attn, which has no CPU kernel."""
     assert longest == longest_k == max(LENGTHS)
     assert torch.equal(offsets, offsets_k)
     qkv = torch.cat([x.flatten(1) for x in (q, k, v)], dim=1)
@@ -72,7 +72,7 @@ def test_flash_is_given_the_operators_arguments(
 def test_varlen_without_scale_and_window_gives_way_to_nested_tensors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PyTorch 2.10's."""
+    """Take PyTorch 2.10's parameters."""
 
     def varlen_attn(
         query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor,
@@ -104,7 +104,7 @@ def test_nested_tensors_compute_the_operator_without_a_window(
 
 @pytest.mark.parametrize("size", [1.0, 1e-3])
 def test_programs_that_disagree_are_found(size: float) -> None:
-    """In relation to what they compute: the average of many values is small."""
+    """The tolerance is relative, since averages of many values are small."""
     work = work_of(16)
     other = work_of(-1)
     right, wrong = agreement(

@@ -1,6 +1,6 @@
 """From timed steps to the record and its tables.
 
-No GPU is here: a clock stands in for events and graph replays, and the programs are small.
+A fake clock replaces the GPU's events and graph replays; the programs are small.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSIONS = {"mbert": "0.1.0", "nvcc": "13.0"}
 
 
 def turn(program: Program, calls: int) -> float:
-    """A clock by which every call takes a second."""
+    """Time calls by a clock on which each takes a second."""
     for _ in range(calls):
         program()
     return float(calls)
@@ -39,7 +39,7 @@ def turn(program: Program, calls: int) -> float:
 def graph_timings(
     programs: Mapping[str, Program], rounds: int, calls: int = 1
 ) -> tuple[dict[str, Timing], dict[str, str]]:
-    """What cannot be captured has no replay, and a reason."""
+    """Time all programs but flex, which cannot be captured."""
     captured = {name: program for name, program in programs.items() if name != "flex"}
     return time_in_turns(captured, turn, rounds), {
         name: "RuntimeError: no capture" for name in programs if name not in captured
@@ -63,7 +63,7 @@ def on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def flash_by_reference(work: peers.Workload) -> Callable[[Tensor], Tensor]:
-    """PyTorch's packed flash attention has no kernel for a CPU."""
+    """Replace PyTorch's packed flash attention, which has no CPU kernel."""
     return lambda qkv: ReferenceKernels().attention(
         qkv, work.cu_seqlens, work.rope, work.num_heads, work.scale, work.window
     )
@@ -89,14 +89,14 @@ def test_operators_take_their_places_outside_of_what_is_timed(
     monkeypatch.setattr(encoder, "gpu_turn", clock)
     on = encoder.On(attend, bare)
     encoder.turn_on_operator(on, 7)
-    assert seen == [attend, bare]  # the clock was given the program alone
+    assert seen == [attend, bare]  # the program alone was timed
     on()
     assert seen[2:] == [attend]
     assert model.varlen_attention is original
 
 
 def step(findings: Findings) -> dict[str, Any]:
-    found = json.loads(json.dumps(asdict(findings)))  # as it comes from the step's process
+    found = json.loads(json.dumps(asdict(findings)))  # as the step's process returns it
     return {"status": "passed", "seconds": 1.0, "findings": found}
 
 
@@ -111,7 +111,7 @@ def test_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in findings.times:
         assert row["call"]["best"] == 1.0
         assert (row["replay"] is None) == (row["program"] == "flex")
-        # Both products of all pairs: 16 tokens see each other within a window of 64.
+        # Two products over all pairs: 16 tokens are within a window of 64.
         if row["workload"] == "W1-16":
             assert row["flop"] == 4 * 16 * 16 * 2 * 32
     text = draw(make_record(CARD, VERSIONS, True, {"attention": step(findings)}))
@@ -194,7 +194,7 @@ def test_record_and_summary() -> None:
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line}
     assert rows["build"] == ["build", "passed", "10"]
     assert rows["correctness"][1:] == ["failed", "1", "of", "2", "1.50", "1"]
-    assert findings.checks[2].problem is not None  # what is not a number is no match
+    assert findings.checks[2].problem is not None  # NaN fails the check
 
 
 def test_times_are_in_microseconds() -> None:

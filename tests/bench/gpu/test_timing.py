@@ -1,4 +1,4 @@
-"""Turns: every program gets as many, in every round; nothing here depends on a clock."""
+"""Turns of programs, with a fake clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mbert.bench.gpu.timing import MOST_CALLS, WARM_UP_CALLS, Program, time_in_t
 
 
 class Clock:
-    """A turn whose calls take the time that their program says."""
+    """A clock on which a call takes the seconds that its program returns."""
 
     def __init__(self) -> None:
         self.turns: list[tuple[float, int]] = []
