@@ -1,4 +1,4 @@
-"""Loading bundles whose files are whole: the model's weights, tokenizer and target are checked."""
+"""Loading bundles of whole files: weights, model, tokenizer and target are checked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_weights_outside_the_bundle_are_never_read(
     location: str,
     kernels: bool,
 ) -> None:
-    """The manifest vouches for this model.onnx: it is the names inside it that leave."""
+    """model.onnx has the manifest's hash; the paths inside it leave the bundle."""
 
     def change(folder: Path) -> None:
         shutil.copy(folder / "model.onnx.data", folder.parent / "secret")
@@ -73,7 +73,7 @@ def test_weights_outside_the_bundle_are_never_read(
 def test_weights_under_another_name_that_is_listed_are_read(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
-    """The way in which the tests around this one edit a bundle leaves a bundle that works."""
+    """A test of the tests: a bundle that they edit still works."""
     bundle = edited(embed_bundle, lambda folder: point_data_at(folder, "./model.onnx.data"))
     with mbert.load(bundle) as model:
         assert model.run([[1, 2]])[0].shape == (2, 64)
@@ -82,7 +82,7 @@ def test_weights_under_another_name_that_is_listed_are_read(
 def test_weights_that_the_manifest_does_not_list_are_never_read(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
-    """Of an unlisted file neither size nor hash was checked."""
+    """Size and hash of an unlisted file are never checked."""
 
     def change(folder: Path) -> None:
         (folder / "model.onnx.data").rename(folder / "unlisted")
@@ -101,7 +101,7 @@ def test_a_model_that_is_no_onnx_is_refused(
         mbert.load(bundle)
 
 
-def test_a_tokenizer_that_is_none_is_refused(
+def test_a_file_that_is_no_tokenizer_is_refused(
     embed_bundle: Path, edited: Callable[..., Path]
 ) -> None:
     bundle = edited(embed_bundle, lambda f: (f / "tokenizer.json").write_text("{}"))

@@ -15,7 +15,7 @@ from mbert.runtime.manifest_reader import read_manifest
 from support.bundles import manifest_of, rewrite
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_other_paths_than_bundles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(BundleError, match=r"manifest\.json.*mbert-export"):
@@ -23,14 +23,14 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("contents", [b"", b"{", b"\xff\xfe", b"{]"])
-def test_a_manifest_that_is_no_json_is_refused(copied: Path, contents: bytes) -> None:
+def test_invalid_json_is_refused(copied: Path, contents: bytes) -> None:
     (copied / "manifest.json").write_bytes(contents)
     with pytest.raises(BundleError, match=r"manifest\.json .*JSON"):
         open_bundle(copied)
 
 
 @pytest.mark.parametrize("raw", [[], "x", 3, None, {}])
-def test_a_manifest_that_is_no_manifest_is_refused(copied: Path, raw: object) -> None:
+def test_other_json_is_refused(copied: Path, raw: object) -> None:
     rewrite(copied, raw)
     with pytest.raises(BundleError, match=r"format_version.*None"):
         open_bundle(copied)
@@ -43,7 +43,7 @@ def test_a_format_that_is_no_number_is_refused(copied: Path, version: object) ->
         open_bundle(copied)
 
 
-def test_a_newer_format_is_refused_whatever_it_holds(copied: Path) -> None:
+def test_a_newer_format_is_refused_by_its_number(copied: Path) -> None:
     newer = {"format_version": FORMAT_VERSION + 1, "mbert_version": "9.1", "unheard": "of"}
     rewrite(copied, newer)
     with pytest.raises(BundleError, match=rf"format {FORMAT_VERSION + 1}.*mbert 9\.1"):
@@ -94,7 +94,7 @@ def test_a_manifest_with_an_engine_is_read(copied: Path) -> None:
 
 
 def test_the_first_format_is_read(copied: Path) -> None:
-    """Written before there were engines."""
+    """It was written before engines existed."""
     raw = {**manifest_of(copied), "format_version": 1}
     del raw["engine"], raw["calibration"]
     rewrite(copied, raw)
@@ -126,7 +126,7 @@ def test_a_manifest_that_lacks_an_entry_is_refused(copied: Path, key: str) -> No
         ("files", {"model.onnx": 3}),
         ("files", None),
         ("labels", 3),
-        # These would surface at the first call as errors of Python's own.
+        # Unchecked, these would fail at the first call.
         ("limits", {"max_tokens": "x", "max_sequence_length": 8, "max_sequences": 1}),
         ("limits", {"max_tokens": 0, "max_sequence_length": -8, "max_sequences": None}),
         ("model", []),
