@@ -150,7 +150,7 @@ def _export(
 
 def _print_plan(plan: ExportPlan, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(plan.to_json()))
+        click.echo(json.dumps(plan.to_dict()))
         return
     table = Table(show_header=False)
     for name, value in plan.describe():

@@ -13,7 +13,7 @@ from mbert.runtime.manifest import Limits
 from .checkpoint import Checkpoint
 from .placement import Placement
 from .precisions import Precision, Processor
-from .tasks import TASKS, Task, default_task
+from .tasks import Task, default_task, find_task
 
 # Tokens of one call by default: a bound on memory.
 MAX_TOKENS: dict[Processor, int] = {"cpu": 16384, "gpu": 8192}
@@ -69,7 +69,7 @@ class ExportPlan:
             *(("reason", reason) for reason in placement.reasons),
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the plan as an object of JSON types."""
         placement, target = self.placement, self.placement.target
         return {
@@ -132,15 +132,14 @@ def make_plan(
         max_sequence_length: in tokens; None: the checkpoint's.
 
     Raises:
-        CheckpointError: the checkpoint names no task, or its settings are damaged.
-        ExportError: the task is unknown, the limits contradict each other, or backend or precision
-            do not take the model's sizes.
+        CheckpointError: the task is unknown, or the checkpoint names none or has damaged settings.
+        ExportError: the limits contradict each other, or backend or precision do not take the
+            model's sizes.
     """
     task = task or default_task(source)
-    if task not in TASKS:
-        raise ExportError(f"The task is {task!r}; expected one of {', '.join(TASKS)}.")
+    found = find_task(task)
     _check_head_dim(source.config.head_dim, placement)
-    limits = _limits(source, TASKS[task], placement.processor, max_tokens, max_sequence_length)
+    limits = _limits(source, found, placement.processor, max_tokens, max_sequence_length)
     for precision in placement.precisions:
         if (refusal := precision.model_refusal(source.config)) is not None:
             raise ExportError(refusal)

@@ -67,8 +67,10 @@ def main(
         raise click.UsageError("Give --text or --file, not both.")
     try:
         with load(bundle, threads=threads, device=device) as model:
-            answer = _command(model, chosen, bundle).answer
-            for text, shown, found in answer(model, iter(texts or _lines(file)), **chosen):
+            command = _command(model, chosen, bundle)
+            if command.streams and not texts and (file or sys.stdin).isatty():
+                chosen["look_ahead"] = 1  # answer each line before the next is typed
+            for text, shown, found in command.answer(model, iter(texts or _lines(file)), **chosen):
                 if as_json:
                     click.echo(json.dumps({"text": text, **found}, ensure_ascii=False))
                 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from mbert.errors import InputError
+
 from .backends import open_session
 from .bundle import open_bundle
 from .engine import Engine
@@ -33,8 +35,8 @@ def load(
             library's ``RAYON_NUM_THREADS``.)
         device: "cpu" for a bundle for the CPU; "cuda" or "cuda:1" (the second GPU) for a bundle
             for a GPU; None: the bundle's target.
-        overflow: default of every call for texts that are too long: "error", "truncate" or
-            "window"; None: the task's default. Each method says what it offers.
+        overflow: default of every call for texts that are too long: "error", "truncate" or,
+            where the task has windows, "window"; None: the task's default.
         kernels: run mbert's kernels. False runs the standard operators that the bundle carries for
             each of them: slower, for debugging.
 
@@ -54,6 +56,12 @@ def load(
     check_options(threads, overflow)
     opened = open_bundle(bundle)
     manifest = opened.manifest
+    model = TASKS[manifest.task].model(manifest)
+    if overflow is not None and overflow not in model.overflows:
+        raise InputError(
+            f"overflow is {overflow!r}; {opened.folder} is a {manifest.task} bundle, which offers "
+            f"{' or '.join(model.overflows)}."
+        )
     tokenizer = None
     if opened.tokenizer is not None:
         tokenizer = Tokenizer(opened.tokenizer, manifest.limits, manifest.vocab_size)
@@ -61,7 +69,7 @@ def load(
         manifest,
         partial(open_session, opened, threads=threads, device=device, kernels=kernels),
     )
-    return TASKS[manifest.task].model(manifest)(
+    return model(
         TaskContext(opened.folder, manifest, tokenizer, overflow),
         engine,
         partial(

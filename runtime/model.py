@@ -58,6 +58,8 @@ class Model:
     """
 
     commands: ClassVar[tuple[Command, ...]] = ()
+    # What its calls can do with texts that are too long.
+    overflows: ClassVar[tuple[str, ...]] = ("error", "truncate")
 
     def __init__(self, context: TaskContext, engine: Engine, reload: Callable[[], Model]) -> None:
         """Run ``engine``; :func:`mbert.load` calls this. ``reload`` must pickle."""

@@ -20,6 +20,9 @@ from .windows import Window, cut
 
 Text = str | tuple[str, str]
 
+# Kept at most: one for each length that callers truncate to.
+_TRUNCATING_TOKENIZERS = 16
+
 
 @dataclass(frozen=True)
 class TokenizedText:
@@ -262,6 +265,8 @@ class Tokenizer:
         # One for each length, since threads share them.
         key = (longest, strategy)
         if key not in self._truncating:
+            if len(self._truncating) >= _TRUNCATING_TOKENIZERS:
+                self._truncating.clear()
             tokenizer = HuggingFaceTokenizer.from_str(self._whole.to_str())
             tokenizer.enable_truncation(longest, strategy=strategy, direction=self._side)
             self._truncating[key] = tokenizer

@@ -63,5 +63,5 @@ def _gpu(bundle: Bundle, device: str | None) -> Device:
         manifest = bundle.manifest
         raise BackendError(
             f"{bundle.folder} was exported for {manifest.target} ({manifest.backend}). {error} "
-            "Load it where there is such a GPU. For the CPU: Export with --cpu."
+            "Load it where there is such a GPU. For the CPU, export with --cpu."
         ) from error

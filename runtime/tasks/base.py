@@ -169,11 +169,13 @@ class Command:
         options: options that it takes.
         required: an option that it cannot do without, which also selects it among the commands of
             its model. None: the model's first command.
+        streams: it answers texts one by one, and takes ``look_ahead``.
     """
 
     answer: Callable[..., Iterator[Answer]]
     options: tuple[CommandOption, ...]
     required: CommandOption | None = None
+    streams: bool = True
 
 
 TOP_K = CommandOption("top_k", "Number of results for each text.", minimum=1)

@@ -207,6 +207,8 @@ def pool(hidden: FloatArray, pooling: str) -> FloatArray:
 class Embedder(Model):
     """Dense embeddings: bundles for sentence-similarity and feature-extraction."""
 
+    overflows = OVERFLOWS
+
     @property
     def dimension(self) -> int:
         """Number of values of a vector, unless :meth:`embed` is asked for fewer."""

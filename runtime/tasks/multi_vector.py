@@ -29,7 +29,7 @@ from .base import (
     beside,
     exact,
 )
-from .reranking import QUERY, Rank, Ranking, RankResult, answer_ranking, check_ranking
+from .reranking import QUERY, Rank, Ranking, RankOptions, RankResult, answer_ranking, check_ranking
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -349,6 +349,17 @@ class MultiVectorEmbedder(Model):
         )[0]
         return results
 
+    def rerank_iter(
+        self,
+        rankings: Iterable[tuple[str, Iterable[str]]],
+        *,
+        look_ahead: int = LOOK_AHEAD,
+        **options: Unpack[RankOptions],
+    ) -> Iterator[list[RankResult]]:
+        """Rank any number of (query, documents); see :meth:`Model.apply_iter`."""
+        several = (check_ranking(query, documents) for query, documents in rankings)
+        return self._stream(RerankMulti, several, look_ahead, options)
+
 
 _ROLE = CommandOption("role", "Role of the texts. Default: document.", choices=ROLES)
 
@@ -365,7 +376,7 @@ def _answers(
 
 MultiVectorEmbedder.commands = (
     Command(_answers, (_ROLE, OVERFLOW)),
-    Command(answer_ranking, (QUERY, TOP_K, OVERFLOW), required=QUERY),
+    Command(answer_ranking, (QUERY, TOP_K, OVERFLOW), required=QUERY, streams=False),
 )
 
 MODELS: tuple[type[Model], ...] = (MultiVectorEmbedder,)

@@ -266,6 +266,8 @@ def paired(questions: str | Iterable[str], contexts: str | Iterable[str]) -> lis
 class QuestionAnswerer(Model):
     """Extractive question answering: bundles for question-answering."""
 
+    overflows = OVERFLOWS
+
     @overload
     def answer(  # type: ignore[overload-overlap]
         self, question: str, context: str, **options: Unpack[AnswerOptions]

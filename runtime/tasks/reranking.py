@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..checks import member, prompts
 from ..engine import Rows
 from ..inputs import as_sequence, check_top_k
 from ..manifest import Limits, Manifest
-from ..model import Model
+from ..model import LOOK_AHEAD, CallOptions, Model
 from ..packing import TokenSequence
 from ..prompts import resolve_prompt
 from .base import (
@@ -31,6 +31,9 @@ from .base import (
 )
 from .classification import CLASSIFY, Classifier
 from .embedding import describe_prompts
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # Activations of a cross encoder's logit, by PyTorch's names.
 ACTIVATIONS: dict[str, Function] = {
@@ -77,6 +80,19 @@ class RankResult:
     index: int
     score: float
     document: str
+
+
+class RankOptions(CallOptions, total=False):
+    """Options of a ranking by any model."""
+
+    top_k: int | None
+    overflow: str | None
+
+
+class RerankOptions(RankOptions, total=False):
+    """Options of :meth:`Reranker.rerank`."""
+
+    prompt: str | None
 
 
 class Rank(Operation[Ranking, list[RankResult]]):
@@ -191,6 +207,17 @@ class Reranker(Classifier):
         )[0]
         return results
 
+    def rerank_iter(
+        self,
+        rankings: Iterable[tuple[str, Iterable[str]]],
+        *,
+        look_ahead: int = LOOK_AHEAD,
+        **options: Unpack[RerankOptions],
+    ) -> Iterator[list[RankResult]]:
+        """Rank any number of (query, documents); see :meth:`Model.apply_iter`."""
+        several = (check_ranking(query, documents) for query, documents in rankings)
+        return self._stream(Rerank, several, look_ahead, options)
+
 
 QUERY = CommandOption("query", "Rank the texts for this query, best first.")
 
@@ -206,7 +233,7 @@ def answer_ranking(
 
 Reranker.commands = (
     CLASSIFY,
-    Command(answer_ranking, (QUERY, TOP_K, PROMPT, OVERFLOW), required=QUERY),
+    Command(answer_ranking, (QUERY, TOP_K, PROMPT, OVERFLOW), required=QUERY, streams=False),
 )
 
 

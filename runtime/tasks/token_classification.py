@@ -255,6 +255,8 @@ def _joined(group: Sequence[_Piece]) -> _Piece:
 class TokenClassifier(Model):
     """Named entities and other labels of tokens: bundles for token-classification."""
 
+    overflows = OVERFLOWS
+
     @overload
     def tag(  # type: ignore[overload-overlap]
         self, texts: str, **options: Unpack[TagOptions]

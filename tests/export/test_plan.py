@@ -43,7 +43,7 @@ def test_a_plan_needs_no_weights(without_weights: Path) -> None:
     assert plan.precision.name == "bf16"
     assert plan.calibrates
     assert (plan.limits.max_tokens, plan.limits.max_sequence_length) == (4096, 1024)
-    assert json.loads(json.dumps(plan.to_json())) == plan.to_json()
+    assert json.loads(json.dumps(plan.to_dict())) == plan.to_dict()
     for name, value in plan.describe():
         assert f"{name}: {value}" in str(plan)
 

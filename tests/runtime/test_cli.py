@@ -240,6 +240,24 @@ def test_the_first_result_comes_before_the_last_line_is_written(
     np.testing.assert_allclose(vectors, expected, atol=2e-5)
 
 
+def test_each_line_of_a_terminal_is_answered_before_the_next(
+    embed_bundle: Path, tmp_path: Path
+) -> None:
+    master, terminal = os.openpty()
+    command = [sys.executable, "-c", PROGRAM, "run", str(embed_bundle), "--json"]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, cwd=tmp_path, text=True
+    ) as process:
+        assert process.stdout is not None
+        for text in SENTENCES[:4]:
+            os.write(master, f"{text}\n".encode())
+            assert json.loads(process.stdout.readline())["text"] == text
+        os.write(master, b"\x04")  # Ctrl-D
+        assert process.wait(60) == 0
+    os.close(master)
+    os.close(terminal)
+
+
 def test_an_error_comes_after_the_results_before_it(masker: mbert.MaskFiller) -> None:
     given = "one [MASK]\ntwo [MASK]\nthree [MASK]\nfour\n"
     result = run(masker.context.folder, "--json", given=given)

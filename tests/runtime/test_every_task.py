@@ -365,12 +365,13 @@ def test_the_default_of_a_model(
     case: TaskCase, model: mbert.Model, bundles: dict[str, Path], overflow: str
 ) -> None:
     inputs = case.inputs(["short", LONG])
+    if overflow not in type(model).overflows:
+        with pytest.raises(InputError, match=r"overflow.*window.*error or truncate"):
+            mbert.load(bundles[case.bundle], overflow=overflow)
+        return
     with mbert.load(bundles[case.bundle], threads=1, overflow=overflow) as other:
         if overflow == "error":
             with pytest.raises(InputError, match=r"\b1 .*tokens"):
-                case.call(other, inputs)
-        elif overflow not in case.overflows:
-            with pytest.raises(InputError, match=r"overflow.*window"):
                 case.call(other, inputs)
         else:
             expected = case.call(model, inputs, overflow=overflow)
@@ -437,3 +438,19 @@ def test_what_cannot_be_tokenized_is_refused(models: dict[str, mbert.Model], wro
     for call in (model.tokenize, model.count_tokens):
         with pytest.raises(InputError, match=r"[Tt]ext"):
             call(wrong)
+
+
+def test_rankings_one_by_one(models: dict[str, mbert.Model]) -> None:
+    rankings = [("a query", ["one", "another text"]), ("bread", ["flour", "a river", "salt"])]
+    for name in ("reranker", "multi-vector"):
+        model: Any = models[name]
+        found = list(model.rerank_iter(iter(rankings), top_k=2))
+        for ranked, (query, documents) in zip(found, rankings, strict=True):
+            expected = model.rerank(query, documents, top_k=2)
+            assert [(r.index, r.document) for r in ranked] == [
+                (r.index, r.document) for r in expected
+            ]
+            scores = [r.score for r in expected]
+            assert [r.score for r in ranked] == pytest.approx(scores, abs=2e-5)
+        with pytest.raises(InputError, match=r"query.*int"):
+            list(model.rerank_iter([(1, ["a"])]))
