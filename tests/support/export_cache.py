@@ -36,7 +36,7 @@ class ExportCache:
         plan = plan_export(
             checkpoint, task=task, precision=precision, gpu=gpu, max_tokens=max_tokens
         )
-        key = f"{_fingerprint(checkpoint)} {json.dumps(plan.to_json())}"
+        key = f"{_fingerprint(checkpoint)} {json.dumps(plan.to_dict())}"
         if key not in self._bundles:
             bundle = self._folder / str(len(self._bundles)) / "bundle"
             bundle.parent.mkdir()
