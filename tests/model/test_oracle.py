@@ -123,7 +123,7 @@ def test_pytorch_model_within_bound(name: str, legacy: bool, tmp_path: Path) -> 
     assert_within(judgement, pytorch_results(checkpoint, "fill-mask", sequences))
 
 
-@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("kernels", thinned([True, False], [True]))
 @pytest.mark.parametrize(
     ("name", "task"),
     [

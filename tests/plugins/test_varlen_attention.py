@@ -23,7 +23,7 @@ def kernel(case: Case, inputs: dict[str, NDArray[Any]], dtype: str = "float32") 
 
 
 @pytest.mark.parametrize("isa", FLOAT_ISAS)
-@pytest.mark.parametrize("case", thinned(CASES, CASES[::3]), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", thinned(CASES, CASES[::5]), ids=lambda case: case.id)
 def test_float32(case: Case, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBERT_ISA", isa)
     inputs = case.inputs()

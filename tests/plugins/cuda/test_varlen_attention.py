@@ -35,7 +35,7 @@ def judged(case: Case, dtype: str) -> tuple[dict[str, NDArray[Any]], Judgement]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.id)
-@pytest.mark.parametrize("case", thinned(SHORT_CASES, SHORT_CASES[::4]), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", thinned(SHORT_CASES, SHORT_CASES[::8]), ids=lambda case: case.id)
 def test_shared_cases(case: Case, variant: Variant) -> None:
     inputs, judgement = judged(case, variant.dtype)
     fused, workspace = (

@@ -71,7 +71,7 @@ def test_without_a_driver(bundle: Bundle, backend: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(cuda_module, "_DRIVER", "libcuda-of-nobody.so.1")
     message = (
         rf"exported for l4 \({backend}\)\. This machine has no NVIDIA driver .*so no GPU\. "
-        r"Load it where .*Export with --cpu"
+        r"Load it where .*xport with --cpu"
     )
     with pytest.raises(BackendError, match=message):
         mbert.load(bundle(backend=backend))
