@@ -29,7 +29,16 @@ from .base import (
     beside,
     exact,
 )
-from .reranking import QUERY, Rank, Ranking, RankOptions, RankResult, answer_ranking, check_ranking
+from .reranking import (
+    QUERY,
+    Rank,
+    Ranking,
+    RankOptions,
+    RankResult,
+    answer_ranking,
+    check_ranking,
+    rank,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -343,11 +352,7 @@ class MultiVectorEmbedder(Model):
             InputError: a text that is too long, or an invalid option.
         """
         operation = RerankMulti(self.context, top_k=top_k, overflow=overflow)
-        ranking = check_ranking(query, documents)
-        results: list[RankResult] = self.apply(
-            operation, [ranking], batch_tokens=batch_tokens, progress=progress
-        )[0]
-        return results
+        return rank(self, operation, query, documents, batch_tokens, progress)
 
     def rerank_iter(
         self,

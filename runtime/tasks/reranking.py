@@ -166,6 +166,22 @@ def check_ranking(query: object, documents: Iterable[str]) -> Ranking:
     return query, candidates
 
 
+def rank(
+    model: Model,
+    operation: Rank,
+    query: str,
+    documents: Iterable[str],
+    batch_tokens: int | None,
+    progress: bool,
+) -> list[RankResult]:
+    """Run a ranking of one query."""
+    ranking = check_ranking(query, documents)
+    results: list[RankResult] = model.apply(
+        operation, [ranking], batch_tokens=batch_tokens, progress=progress
+    )[0]
+    return results
+
+
 class Reranker(Classifier):
     """A cross encoder: bundles for text-classification with one label."""
 
@@ -201,11 +217,7 @@ class Reranker(Classifier):
             InputError: a pair that is too long, or an invalid option.
         """
         operation = Rerank(self.context, top_k=top_k, prompt=prompt, overflow=overflow)
-        ranking = check_ranking(query, documents)
-        results: list[RankResult] = self.apply(
-            operation, [ranking], batch_tokens=batch_tokens, progress=progress
-        )[0]
-        return results
+        return rank(self, operation, query, documents, batch_tokens, progress)
 
     def rerank_iter(
         self,
